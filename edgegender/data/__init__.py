@@ -1,0 +1,1 @@
+"""Photos become a manifest that can be trusted."""

@@ -1,0 +1,116 @@
+"""Every error that edgegender raises on purpose.
+
+::
+
+    EdgeGenderError                 exit code
+    ├── UsageError (ValueError)         2   the request cannot be carried out as given
+    │   └── ManifestError               2   a manifest breaks its format
+    ├── DataError (ValueError)          2   the photos do not allow what was asked (no rows, one class, …)
+    ├── ImageError (ValueError)         1   one photo cannot be read
+    ├── ModelFileError (ValueError)     1   a model file is damaged, altered or not ours
+    ├── CheckFailedError (RuntimeError) 1   a gate or a data check said no
+    ├── OutputError (RuntimeError)      3   a result cannot be written
+    ├── DownloadError (RuntimeError)    3   a file cannot be fetched or has another hash
+    ├── TrainingError (RuntimeError)    3   training cannot go on (NaN loss, out of memory)
+    └── MissingDependencyError (ImportError) 3   an extra is not installed
+
+A message reads "Expected <rule>, got <value> (<where>)." and ``hint`` says what to do next.
+"""
+
+from __future__ import annotations
+
+
+class EdgeGenderError(Exception):
+    """Root of all errors of this package.
+
+    Args:
+        message: One line: what was expected, what was found, where.
+        hint: One line: what to do next. May be empty.
+    """
+
+    exit_code: int = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UsageError(EdgeGenderError, ValueError):
+    """An argument or a path does not make sense."""
+
+    exit_code = 2
+
+
+class ManifestError(UsageError):
+    """A manifest lacks a column, repeats a path or cannot be parsed."""
+
+
+class DataError(EdgeGenderError, ValueError):
+    """The photos do not allow what was asked: no rows, one class only, overlapping splits."""
+
+    exit_code = 2
+
+
+class ImageError(EdgeGenderError, ValueError):
+    """One photo cannot be read: damaged, too large, not a photo.
+
+    Args:
+        message: What was expected and what was found.
+        kind: One of ``missing``, ``empty``, ``format``, ``truncated``, ``too_large``, ``damaged``.
+        hint: What to do next.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, kind: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.kind = kind
+
+
+class ModelFileError(EdgeGenderError, ValueError):
+    """A model file is truncated, altered, or was not made by edgegender."""
+
+    exit_code = 1
+
+
+class CheckFailedError(EdgeGenderError, RuntimeError):
+    """A gate refused: the work was done and its result is not good enough."""
+
+    exit_code = 1
+
+
+class OutputError(EdgeGenderError, RuntimeError):
+    """A result cannot be written where it was asked for."""
+
+    exit_code = 3
+
+
+class DownloadError(EdgeGenderError, RuntimeError):
+    """A file cannot be fetched, or what arrived has another sha256."""
+
+    exit_code = 3
+
+
+class TrainingError(EdgeGenderError, RuntimeError):
+    """Training cannot go on: the loss is not finite or memory ran out."""
+
+    exit_code = 3
+
+
+class MissingDependencyError(EdgeGenderError, ImportError):
+    """An optional dependency is not installed.
+
+    Args:
+        package: The distribution that is missing.
+        extra: The extra of edgegender that brings it.
+    """
+
+    exit_code = 3
+
+    def __init__(self, package: str, *, extra: str) -> None:
+        super().__init__(
+            f"Expected the package {package} to be installed, got none.",
+            hint=f"pip install 'edgegender[{extra}]'",
+        )
+        self.package = package
+        self.extra = extra

@@ -1,0 +1,1 @@
+"""The device side: model files, detectors, classification. Never TensorFlow."""

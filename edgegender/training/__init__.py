@@ -1,0 +1,1 @@
+"""Recipes, networks and the training loop (Keras 3)."""
