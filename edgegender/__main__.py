@@ -1,0 +1,5 @@
+"""``python -m edgegender``."""
+
+from edgegender.cli.main import main
+
+main()

@@ -1,0 +1,129 @@
+"""The command line: finds the command, and turns every error into one line, a hint and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from importlib import import_module
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from edgegender import __version__
+from edgegender.errors import EdgeGenderError
+
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+EXIT_TERMINATED = 143  # 128 + SIGTERM
+
+# command → (module, one line); a command's module is imported only when it runs, so that the device side starts fast
+_COMMANDS = {
+    "data": ("edgegender.cli.data", "Index, check and crop photos."),
+    "train": ("edgegender.cli.train", "Fine-tune a network with a recipe."),
+    "evaluate": ("edgegender.cli.evaluate", "Accuracy, precision, recall and F1 with intervals."),
+    "convert": ("edgegender.cli.convert", "Quantize a run to .tflite, behind a gate."),
+    "inspect": ("edgegender.cli.inspect", "What is inside of a model file."),
+    "predict": ("edgegender.cli.predict", "Classify photos, folders and globs."),
+    "benchmark": ("edgegender.cli.benchmark", "Accuracy, F1 and latency on a target."),
+    "report": ("edgegender.cli.report", "Tables from recorded benchmark results."),
+    "doctor": ("edgegender.cli.doctor", "What is wrong with this machine, and the fix."),
+    "demo": ("edgegender.cli.demo", "The whole way in one go, on drawn faces or on your photos."),
+}
+
+
+class _LazyGroup(click.Group):
+    """Imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in _COMMANDS:
+            return None
+        command = import_module(_COMMANDS[cmd_name][0]).command
+        if not isinstance(command, click.Command):  # pragma: no cover - a slip of ours, not of the user's
+            raise TypeError(cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, help_line) in _COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, prog_name="edgegender")
+@click.pass_context
+def cli(ctx: click.Context, debug: bool) -> None:
+    """Take a face-attribute classifier from photos to a device, with numbers that people can trust.
+
+    The label is gender as perceived by the annotators of the photos, never an identity.
+
+    Exit codes: 0 done, 1 a gate or check failed or nothing could be answered, 2 wrong usage or unusable data,
+    3 environment, 130 interrupted.
+    """
+    ctx.obj = {"debug": debug}
+
+
+def _fail(message: str, hint: str, exit_code: int) -> NoReturn:
+    one_line = " ".join(message.split())
+    sys.stderr.write(f"error: {one_line}\n")
+    if hint:
+        sys.stderr.write(f"hint: {' '.join(hint.split())}\n")
+    sys.exit(exit_code)
+
+
+def _terminate(number: int, frame: FrameType | None) -> NoReturn:
+    """SIGTERM leaves like Ctrl-C: temporary files are removed on the way out."""
+    del number, frame
+    sys.exit(EXIT_TERMINATED)
+
+
+def _close_stdout() -> None:
+    """The reader of a pipe went away (`| head`): what is left in the buffer has nobody to go to."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Runs the command line and leaves with its exit code."""
+    # Native libraries read these when they load; the library itself never touches the environment.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    arguments = sys.argv[1:] if arguments is None else arguments
+    is_debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        cli.main(arguments, prog_name="edgegender", standalone_mode=False, obj={"debug": is_debug})
+        sys.stdout.flush()
+    except EdgeGenderError as error:
+        if is_debug:
+            raise
+        _fail(str(error), error.hint, error.exit_code)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        _fail(error.format_message(), f"{context.command_path} --help" if context else "edgegender --help", 2)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("Interrupted.", "Nothing was left half-written.", EXIT_INTERRUPTED)
+    except BrokenPipeError:
+        _close_stdout()
+        sys.exit(0)
+    except MemoryError:
+        if is_debug:
+            raise
+        _fail("Expected enough memory, got none left.", "Use fewer photos, a smaller batch or a smaller input.", 3)
+    except Exception as error:  # the last net: a user never sees a traceback without --debug
+        if is_debug:
+            raise
+        _fail(f"Unexpected {type(error).__name__}: {error}", "Run it again with --debug and report what it prints.", 3)
+    sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""LiteRT, or tflite-runtime where LiteRT has no wheel, behind one small class."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module, metadata
+from types import ModuleType
+
+import numpy as np
+import numpy.typing as npt
+
+from edgegender.entities import UInt8Array
+from edgegender.errors import MissingDependencyError, ModelFileError
+
+# (module, distribution), the first that is installed is used
+_RUNTIMES = (("ai_edge_litert.interpreter", "ai-edge-litert"), ("tflite_runtime.interpreter", "tflite-runtime"))
+_MAX_DEFAULT_THREADS = 4  # a small network gains nothing beyond; a Pi has four cores
+
+
+def default_num_threads() -> int:
+    """Returns how many threads to use when nobody says: the cores that this process may use, four at most."""
+    return min(_MAX_DEFAULT_THREADS, available_cores())
+
+
+def available_cores() -> int:
+    """Returns the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def import_runtime() -> tuple[ModuleType, str, str]:
+    """Returns (module, distribution, version) of the installed TensorFlow Lite runtime.
+
+    Raises:
+        MissingDependencyError: Neither is installed.
+    """
+    for module, distribution in _RUNTIMES:
+        try:
+            return import_module(module), distribution, metadata.version(distribution)
+        except ImportError:
+            continue
+    raise MissingDependencyError("ai-edge-litert", extra="tflite-runtime")
+
+
+class Interpreter:
+    """One network with one input and one output, ready to run.
+
+    The input tensor is written in place; after the first call nothing is allocated but the returned scores.
+
+    Args:
+        content: A ``.tflite`` that was verified by :mod:`edgegender.runtime.model_file`.
+        num_threads: At least 1; ``None`` chooses by :func:`default_num_threads`.
+        is_reference: Whether to use the slow reference kernels, which answer the same on every machine.
+
+    Raises:
+        ModelFileError: The runtime refuses the network, or it has another number of inputs or outputs.
+        MissingDependencyError: No runtime is installed.
+    """
+
+    def __init__(self, content: bytes, *, num_threads: int | None = None, is_reference: bool = False) -> None:
+        module, self.runtime_name, self.runtime_version = import_runtime()
+        self.num_threads = num_threads or default_num_threads()
+        options = {}
+        if is_reference:
+            options["experimental_op_resolver_type"] = module.OpResolverType.BUILTIN_REF
+        try:
+            self._native = module.Interpreter(model_content=content, num_threads=self.num_threads, **options)
+            self._native.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ModelFileError(
+                f"Expected a network that {self.runtime_name} {self.runtime_version} runs, got: {first}"
+            ) from error
+        inputs, outputs = self._native.get_input_details(), self._native.get_output_details()
+        if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or len(outputs[0]["shape"]) != 2:
+            raise ModelFileError("Expected one picture in and one row of scores out, got another signature.")
+        self._input_index, self._output_index = inputs[0]["index"], outputs[0]["index"]
+        self.input_shape = tuple(int(side) for side in inputs[0]["shape"])
+        self.num_outputs = int(outputs[0]["shape"][1])
+        self.input_dtype, self.output_dtype = np.dtype(inputs[0]["dtype"]), np.dtype(outputs[0]["dtype"])
+        self.output_scale, self.output_zero_point = outputs[0]["quantization"]
+        if self.input_dtype not in (np.dtype(np.uint8), np.dtype(np.float32)):
+            raise ModelFileError(f"Expected uint8 or float32 input, got {self.input_dtype}.")
+
+    def invoke_raw(self, tensor: npt.NDArray[np.generic]) -> None:
+        """Writes the input tensor and runs the network; nothing else. For measuring."""
+        self._native.set_tensor(self._input_index, tensor)
+        self._native.invoke()
+
+    def to_tensor(self, image: UInt8Array) -> npt.NDArray[np.generic]:
+        """Returns raw bytes (height, width, 3) as the input tensor (1, height, width, 3) of this network."""
+        if self.input_dtype == np.uint8:
+            return image[np.newaxis]
+        from edgegender.preprocess import to_float
+
+        return to_float(image)[np.newaxis]
+
+    def read_scores(self) -> npt.NDArray[np.float64]:
+        """Returns the scores of the last run, dequantized: (value - zero_point) * scale. Shape (labels,)."""
+        raw = self._native.get_tensor(self._output_index)[0]
+        if self.output_dtype == np.float32:
+            return np.asarray(raw, np.float64)
+        return np.asarray((raw.astype(np.float64) - self.output_zero_point) * self.output_scale, np.float64)
+
+    def run(self, image: UInt8Array) -> npt.NDArray[np.float64]:
+        """Returns the scores of one input.
+
+        Args:
+            image: Raw bytes, shape (height, width, 3), uint8, RGB, of the network's size.
+
+        Returns:
+            Scores, shape (labels,).
+        """
+        self.invoke_raw(self.to_tensor(image))
+        return self.read_scores()
