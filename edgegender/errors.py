@@ -19,6 +19,8 @@ A message reads "Expected <rule>, got <value> (<where>)." and ``hint`` says what
 
 from __future__ import annotations
 
+import copyreg
+
 
 class EdgeGenderError(Exception):
     """Root of all errors of this package.
@@ -33,6 +35,11 @@ class EdgeGenderError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # BaseException would call __init__ with the message alone: an error with needed keywords would then break
+        # the process pool that it was raised in.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class UsageError(EdgeGenderError, ValueError):

@@ -42,9 +42,17 @@ def replacing(path: Path) -> Iterator[Path]:
     When the block raises, the temporary file is removed and ``path`` stays as it was.
 
     Raises:
-        OutputError: The folder is missing, not writable or full.
+        OutputError: The folder is not writable or full, or ``path`` is a folder or a device.
     """
     make_folder(path.parent)
+    try:
+        is_taken = path.exists() and not path.is_file()
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    if is_taken:  # os.replace would put a plain file in the place of /dev/null for the superuser
+        raise OutputError(
+            f"Expected a file or nothing at {path}, got a folder or a device.", hint="Choose another name."
+        )
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
         os.close(handle)
@@ -89,6 +97,7 @@ def write_json(path: Path, value: object) -> None:
 
     Raises:
         OutputError: The file cannot be written.
+        ValueError: ``value`` holds NaN or infinity.
     """
     write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 

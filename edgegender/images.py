@@ -6,6 +6,7 @@ truncated JPEG without an error. Both are refused here from the file's own heade
 
 from __future__ import annotations
 
+import stat
 import struct
 from pathlib import Path
 
@@ -20,7 +21,9 @@ MAX_FILE_BYTES = 100 * 1024 * 1024
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jfif", ".png", ".bmp", ".webp"})
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG_SIZE_MARKERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})  # SOF0..15 less DHT, JPG, DAC (T.81 B.1.1.3)
-_JPEG_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD9)})  # TEM, RSTn, SOI: no length field follows
+# TEM, RSTn, SOI: no length field follows. FF 00 is no marker: decoders skip it as garbage, and a size that they
+# find behind it must be found here, too.
+_JPEG_BARE_MARKERS = frozenset({0x00, 0x01, *range(0xD0, 0xD9)})
 
 
 def _truncated(where: str) -> ImageError:
@@ -31,9 +34,17 @@ def _truncated(where: str) -> ImageError:
     )
 
 
+def _damaged(where: str) -> ImageError:
+    return ImageError(
+        f"Expected a photo, got damaged data ({where}).", kind="damaged", hint="Copy or download the photo again."
+    )
+
+
 def _png_size(content: bytes, where: str) -> tuple[int, int]:
     if len(content) < 33:
         raise _truncated(where)
+    if content[12:16] != b"IHDR":
+        raise _damaged(where)
     width, height = struct.unpack_from(">II", content, 16)
     position = 8
     while position + 12 <= len(content):
@@ -49,7 +60,9 @@ def _jpeg_size(content: bytes, where: str) -> tuple[int, int]:
     position = 2
     while position + 4 <= len(content):
         if content[position] != 0xFF:
-            position += 1  # padding or garbage between segments: every decoder skips it
+            position = content.find(b"\xff", position)  # garbage between segments: every decoder skips it
+            if position < 0:
+                break
             continue
         marker = content[position + 1]
         if marker in _JPEG_BARE_MARKERS:
@@ -94,6 +107,8 @@ def _webp_size(content: bytes, where: str) -> tuple[int, int]:
     if kind == b"VP8L":
         bits = int.from_bytes(content[21:25], "little")
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    if kind != b"VP8 ":
+        raise _damaged(where)  # libwebp also takes a bare frame without a chunk, whose size stands elsewhere
     width, height = struct.unpack_from("<HH", content, 26)
     return width & 0x3FFF, height & 0x3FFF
 
@@ -159,11 +174,9 @@ def decode_image(content: bytes, *, where: str = "bytes", max_pixels: int = MAX_
         # IMREAD_COLOR: 8 bits, three channels, alpha dropped, EXIF orientation applied
         decoded = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
-        raise ImageError(f"Expected a photo, got damaged data ({where}).", kind="damaged") from error
+        raise _damaged(where) from error
     if decoded is None:
-        raise ImageError(
-            f"Expected a photo, got damaged data ({where}).", kind="damaged", hint="Copy or download the photo again."
-        )
+        raise _damaged(where)
     return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), np.uint8)
 
 
@@ -171,19 +184,22 @@ def read_bytes(path: Path) -> bytes:
     """Returns the content of a photo file.
 
     Raises:
-        ImageError: The file is missing, unreadable, or larger than 100 MiB.
+        ImageError: The file is missing, unreadable, no plain file, or larger than 100 MiB.
     """
     try:
-        size_bytes = path.stat().st_size
-        if size_bytes > MAX_FILE_BYTES:
-            raise ImageError(
-                f"Expected at most {MAX_FILE_BYTES:,} bytes, got {size_bytes:,} ({path}).", kind="too_large"
-            )
-        return path.read_bytes()
-    except OSError as error:
+        status = path.stat()
+        is_plain = stat.S_ISREG(status.st_mode)  # reading a named pipe would wait for ever
+        content = path.read_bytes() if is_plain and status.st_size <= MAX_FILE_BYTES else b""
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise ImageError(f"Expected a readable file, got {reason or error} ({path}).", kind="missing") from error
+    if not is_plain:
+        raise ImageError(f"Expected a photo's file, got a folder or a device ({path}).", kind="missing")
+    if status.st_size > MAX_FILE_BYTES:
         raise ImageError(
-            f"Expected a readable file, got {error.strerror or error} ({path}).", kind="missing"
-        ) from error
+            f"Expected at most {MAX_FILE_BYTES:,} bytes, got {status.st_size:,} ({path}).", kind="too_large"
+        )
+    return content
 
 
 def read_image(path: Path, *, max_pixels: int = MAX_PIXELS) -> UInt8Array:

@@ -88,7 +88,7 @@ def _close_stdout() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: list[str] | None = None) -> None:  # noqa: C901 - one arm an ending
     """Runs the command line and leaves with its exit code."""
     # Native libraries read these when they load; the library itself never touches the environment.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

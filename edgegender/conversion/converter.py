@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
-import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -13,31 +9,13 @@ import numpy as np
 
 from edgegender.entities import UInt8Array
 from edgegender.errors import CheckFailedError, MissingDependencyError
+from edgegender.native_log import held_back_stderr
 from edgegender.preprocess import to_float
 
 if TYPE_CHECKING:
     import keras
 
 INPUT_NAME, OUTPUT_NAME = "image", "scores"
-
-
-@contextlib.contextmanager
-def _quiet_native_stderr() -> Iterator[io.StringIO]:
-    """Keeps the converter's C++ log off the terminal, and gives it back when the block fails.
-
-    The log is written to file descriptor 2 by native code, so Python's own redirection does not see it.
-    """
-    kept = io.StringIO()
-    with tempfile.TemporaryFile() as log:
-        saved = os.dup(2)
-        os.dup2(log.fileno(), 2)
-        try:
-            yield kept
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-            log.seek(0)
-            kept.write(log.read().decode(errors="replace"))
 
 
 def convert_to_uint8(model: keras.Model, representative: UInt8Array) -> bytes:
@@ -79,7 +57,7 @@ def convert_to_uint8(model: keras.Model, representative: UInt8Array) -> bytes:
         for image in representative:
             yield [to_float(image)[np.newaxis]]
 
-    with _quiet_native_stderr() as log:
+    with held_back_stderr() as log:
         try:
             frozen = _Frozen()
             converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen.serve.get_concrete_function()], frozen)

@@ -101,6 +101,7 @@ def exclude_faults(manifest: Manifest, report: DataReport) -> list[ManifestRow]:
     reasons.update((path, "label_conflict") for group in report.conflicts for path in group)
     split_of = {row.path: row.split for row in manifest}
     for group in report.duplicates:
-        ordered = sorted(group, key=lambda path: (_SPLIT_RANK[split_of[path]], path))
+        sound = [path for path in group if path not in reasons]  # a changed file is no copy to keep
+        ordered = sorted(sound, key=lambda path: (_SPLIT_RANK[split_of[path]], path))
         reasons.update((path, "exact_duplicate") for path in ordered[1:])
     return [replace(row, exclude=row.exclude or reasons.get(row.path, "")) for row in manifest]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -116,8 +118,8 @@ def _crop_in_worker(job: tuple[_Task, CropSettings]) -> _Outcome:
 def _run(
     tasks: Iterable[_Task], settings: CropSettings, make_detector: Callable[[], Detector], workers: int
 ) -> Iterator[_Outcome]:
+    detector = make_detector()  # with workers, too: an error of theirs would only say that the pool is broken
     if workers == 1:
-        detector = make_detector()
         for task in tasks:
             yield _crop_one(task, settings, detector)
         return
@@ -130,8 +132,9 @@ def _run(
 
 def _target_name(row: ManifestRow, suffix: str) -> str:
     """A readable and unique name: label, stem, and a hash of the path, since two folders may hold the same name."""
+    label = re.sub(r"[^\w -]", "_", row.label)  # a label such as "../x" must not lead out of the folder
     stem = PurePosixPath(row.path).stem[:60]
-    return f"{row.label}/{stem}-{hashlib.sha256(row.path.encode()).hexdigest()[:10]}{suffix}"
+    return f"{label}/{stem}-{hashlib.sha256(row.path.encode()).hexdigest()[:10]}{suffix}"
 
 
 def _no_progress(done: int, total: int) -> None:
@@ -168,7 +171,8 @@ def crop_faces(
         OutputError: A crop cannot be written.
     """
     settings = settings or CropSettings()
-    if settings.context < 1 or settings.size_px < 16 or workers < 1 or settings.suffix not in (".jpg", ".png"):
+    is_in_range = 1 <= settings.context < math.inf and settings.size_px >= 16 and workers >= 1
+    if not is_in_range or settings.suffix not in (".jpg", ".png"):
         raise UsageError(f"Expected context ≥ 1, size ≥ 16, .jpg or .png and workers ≥ 1, got {settings}, {workers}.")
     usable = [row for row in manifest if not row.exclude]
     names = [_target_name(row, settings.suffix) for row in usable]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -28,6 +30,31 @@ def _no_progress(done: int, total: int) -> None:
     del done, total
 
 
+def _refuse_folder(error: OSError) -> None:
+    # os.walk passes over such a folder in silence: its photos would be missing and nobody would know
+    raise UsageError(
+        f"Expected a folder that can be read, got {error.strerror or error} ({error.filename})."
+    ) from error
+
+
+def _require_folder(folder: Path) -> None:
+    try:
+        found = "" if folder.is_dir() else "a file" if folder.exists() else "nothing"
+    except OSError as error:
+        _refuse_folder(error)
+    else:
+        if found:
+            raise UsageError(f"Expected a folder of photos, got {found} at {folder}.")
+
+
+def _refuse_name(name: str, folder: Path) -> None:
+    if any(ord(letter) < 32 or 0xD800 <= ord(letter) < 0xE000 for letter in name):
+        raise DataError(
+            f"Expected file names in UTF-8 without control characters, got {name!r} ({folder}).",
+            hint="Rename the file: a manifest cannot hold its name.",
+        )
+
+
 def find_photos(folder: Path) -> list[Path]:
     """Returns the photo files below a folder, sorted by path; hidden folders and symlink loops are not entered.
 
@@ -35,10 +62,9 @@ def find_photos(folder: Path) -> list[Path]:
         UsageError: The folder is missing or cannot be read.
         DataError: No file in it has a photo's ending.
     """
-    if not folder.is_dir():
-        raise UsageError(f"Expected a folder of photos, got {'a file' if folder.exists() else 'nothing'} at {folder}.")
+    _require_folder(folder)
     found: list[Path] = []
-    for root, folders, names in os.walk(folder):  # does not follow links to folders
+    for root, folders, names in os.walk(folder, onerror=_refuse_folder):  # does not follow links to folders
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         found += [
             Path(root, name)
@@ -55,6 +81,7 @@ def find_photos(folder: Path) -> list[Path]:
 def _from_folders(folder: Path) -> list[ManifestRow]:
     rows = []
     for photo in find_photos(folder):
+        _refuse_name(str(photo.relative_to(folder)), folder)
         parts = photo.relative_to(folder).parts[:-1]
         split = next((_SPLIT_FOLDERS[part.lower()] for part in parts if part.lower() in _SPLIT_FOLDERS), "")
         named = [part for part in parts if part.lower() not in _SPLIT_FOLDERS]
@@ -77,8 +104,13 @@ def _from_csv(labels_csv: Path, *, split_column: str) -> list[ManifestRow]:
             hint=f"Columns there: {', '.join(names) or 'none'}",
         )
     rows = []
-    for number, cells in enumerate(table, start=2):
-        values = {name: (value or "").strip() for name, value in cells.items() if isinstance(name, str)}
+    for number, cells in table.items():
+        if None in cells or any(value is None for value in cells.values()):
+            raise ManifestError(
+                f"Expected as many cells as the header has, got another number ({labels_csv}, row {number}).",
+                hint='Put quotes around a cell that holds a comma: "a,b.jpg".',
+            )
+        values = {name: (value or "").strip() for name, value in cells.items()}
         split = _SPLIT_FOLDERS.get(values.get(split_column, "").lower(), "")
         if values.get(split_column) and not split:
             raise ManifestError(
@@ -129,9 +161,16 @@ def assign_splits(rows: Sequence[ManifestRow], *, ratios: Sequence[float], seed:
 
     Raises:
         UsageError: The ratios are not three numbers of zero or more with a positive train share.
+        DataError: A row that is not excluded has no sha256.
     """
-    if len(ratios) != 3 or min(ratios) < 0 or ratios[0] <= 0:
+    if len(ratios) != 3 or not all(0 <= ratio < math.inf for ratio in ratios) or ratios[0] <= 0:
         raise UsageError(f"Expected three ratios such as 70,10,20, got {','.join(map(str, ratios))}.")
+    unmeasured = next((row.path for row in rows if not row.exclude and not row.sha256), None)
+    if unmeasured is not None:
+        raise DataError(
+            f"Expected a sha256 in each row, got none for {unmeasured}.",
+            hint="Make the manifest with: edgegender data index",
+        )
     label_of: dict[str, str] = {}
     for row in rows:
         if not row.exclude:
@@ -178,12 +217,12 @@ def index_folder(
     Raises:
         DataError: There are no photos, none can be read, or all have one label.
         UsageError: The folder is missing.
+        ManifestError: The CSV lacks a column, has a wrong cell or names a photo twice.
     """
     if labels_csv is None:
         rows = _from_folders(folder)
     else:
-        if not folder.is_dir():
-            raise UsageError(f"Expected a folder of photos, got nothing at {folder}.")
+        _require_folder(folder)
         rows = _from_csv(labels_csv, split_column=split_column)
     names = dict(rename or {})
     # Relative even across folders, so that data and manifest move together; resolve() makes '..' safe with links.
@@ -193,6 +232,9 @@ def index_folder(
         kept = _measure(replace(row, label=names.get(row.label, row.label)), folder / row.path)
         measured.append(replace(kept, path=Path(os.path.normpath(Path(prefix, row.path))).as_posix()))
         on_progress(done, len(rows))
+    twice = [path for path, times in Counter(row.path for row in measured).items() if times > 1]
+    if twice:
+        raise ManifestError(f"Expected each path once, got {twice[0]} twice ({labels_csv}).")
     usable = [row for row in measured if not row.exclude]
     if not usable:
         raise DataError(

@@ -116,7 +116,8 @@ def _parse_row(cells: Mapping[str, str | None], where: str) -> ManifestRow:
     if None in cells or any(value is None for value in cells.values()):
         raise ManifestError(f"Expected as many cells as the header has, got another number ({where}).")
     values = {name: (cells[name] or "").strip() for name in cells}
-    if not values["path"]:
+    values["path"] = cells["path"] or ""  # as it is: a file's name may begin or end with a space
+    if not values["path"].strip():
         raise ManifestError(f"Expected a path, got an empty cell ({where}).")
     if not values["label"]:
         raise ManifestError(f"Expected a label, got an empty cell ({where}).")
@@ -139,11 +140,13 @@ def _parse_row(cells: Mapping[str, str | None], where: str) -> ManifestRow:
     )
 
 
-def read_table(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
-    """Returns the header and the rows of a CSV file; any line ending, with or without a byte-order mark.
+def read_table(path: Path) -> tuple[list[str], dict[int, dict[str, str | None]]]:
+    """Returns the header and the rows of a CSV file, each by the number of its (last) line, the header's being 1.
+
+    Any line ending, with or without a byte-order mark; empty lines are left out, but counted.
 
     Raises:
-        ManifestError: The file is missing, not UTF-8, or no CSV.
+        ManifestError: The file is missing, not UTF-8, no CSV, or has a column twice.
     """
     try:
         text = path.read_bytes().decode("utf-8-sig")
@@ -156,9 +159,16 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str | None]]]:
         raise ManifestError(f"Expected a CSV in UTF-8, got other bytes ({path}).") from error
     try:
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        return list(reader.fieldnames or ()), list(reader)
+        names = list(reader.fieldnames or ())
+        table: dict[int, dict[str, str | None]] = {}
+        for cells in reader:
+            table[reader.line_num] = cells
     except csv.Error as error:
         raise ManifestError(f"Expected a CSV, got: {error} ({path}).") from error
+    repeated = [name for name, times in Counter(names).items() if name and times > 1]  # spreadsheets add '' columns
+    if repeated:
+        raise ManifestError(f"Expected each column once, got {', '.join(map(repr, repeated))} twice ({path}).")
+    return names, table
 
 
 def read_manifest(path: Path) -> Manifest:
@@ -176,7 +186,7 @@ def read_manifest(path: Path) -> Manifest:
         )
     rows: list[ManifestRow] = []
     seen: dict[str, int] = {}
-    for number, cells in enumerate(table, start=2):
+    for number, cells in table.items():
         row = _parse_row(cells, f"{path}, row {number}")
         if row.path in seen:
             raise ManifestError(

@@ -1,1 +1,31 @@
-"""The device side: model files, detectors, classification. Never TensorFlow."""
+"""The device side: model files, detectors, classification. Never TensorFlow.
+
+The native runtime (LiteRT) is imported when the first :class:`Interpreter` is made, not here.
+"""
+
+from edgegender.runtime.classifier import Classifier
+from edgegender.runtime.detector import (
+    CascadeDetector,
+    FaceDetector,
+    WholeImageDetector,
+    YuNetDetector,
+    create_detector,
+)
+from edgegender.runtime.interpreter import Interpreter
+from edgegender.runtime.model_file import ModelFile, embedded_model_path, read_model
+from edgegender.runtime.photos import PhotoPredictor, PhotoResult
+
+__all__ = [
+    "CascadeDetector",
+    "Classifier",
+    "FaceDetector",
+    "Interpreter",
+    "ModelFile",
+    "PhotoPredictor",
+    "PhotoResult",
+    "WholeImageDetector",
+    "YuNetDetector",
+    "create_detector",
+    "embedded_model_path",
+    "read_model",
+]

@@ -21,6 +21,9 @@ MIN_FACE_FRACTION = 0.08  # of the work side; smaller faces hold too few pixels 
 _CASCADE_FOLDER = Path(cv2.__file__).parent / "data"
 _CASCADE_MIN_NEIGHBORS = 3
 _CASCADE_SCALE_FACTOR = 1.1
+_MIN_HARD_FACE_FRACTION = 0.2  # smaller finds of the harder search are mostly wrong
+_SAME_FACE_OVERLAP = 0.35  # intersection over union
+_SURE_VOTES = 12  # of the harder search's finds with so many votes, 81 of 82 were faces
 
 
 class FaceDetector(Protocol):
@@ -78,27 +81,68 @@ def _by_prominence(boxes: list[FaceBox], image: UInt8Array) -> list[FaceBox]:
 
 
 @dataclass(frozen=True)
-class _Geometry:
-    """Where the canonical square lies, in units of the detector's own box side.
+class _View:
+    """A cascade, and where the canonical square lies in units of its own box side.
 
     Medians over 1,500 training photos of biggest_gender on which YuNet and the cascade agree (IoU > 0.25).
     """
 
+    file_name: str
     side: float
     shift_x: float
     shift_y: float
 
 
-_FRONTAL_ALT2 = _Geometry(side=1.138, shift_x=0.0, shift_y=0.016)
-_FRONTAL_DEFAULT = _Geometry(side=1.116, shift_x=0.0, shift_y=0.015)
-_PROFILE = _Geometry(side=0.931, shift_x=-0.023, shift_y=0.025)
+_FRONTAL_ALT2 = _View("haarcascade_frontalface_alt2.xml", side=1.138, shift_x=0.0, shift_y=0.016)
+_FRONTAL_DEFAULT = _View("haarcascade_frontalface_default.xml", side=1.116, shift_x=0.0, shift_y=0.015)
+_PROFILE = _View("haarcascade_profileface.xml", side=0.931, shift_x=-0.023, shift_y=0.025)
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """A square in the work image and how many neighbouring windows agreed on it."""
+
+    center_x: float
+    center_y: float
+    side: float
+    votes: int
+
+    def overlap(self, other: _Candidate) -> float:
+        """Intersection over union of the two squares, in [0, 1]."""
+        half = (self.side + other.side) / 2
+        smaller = min(self.side, other.side)
+        width = min(smaller, half - abs(self.center_x - other.center_x))
+        height = min(smaller, half - abs(self.center_y - other.center_y))
+        if width <= 0 or height <= 0:
+            return 0.0
+        return width * height / (self.side**2 + other.side**2 - width * height)
+
+
+def _merge(candidates: list[_Candidate]) -> list[_Candidate]:
+    """Clusters overlapping candidates; each cluster is their mean, weighted and summed by votes. Most votes first."""
+    left = sorted(candidates, key=lambda candidate: candidate.votes, reverse=True)
+    clusters = []
+    while left:
+        seed = left[0]
+        members = [other for other in left if other.overlap(seed) > _SAME_FACE_OVERLAP or other is seed]
+        left = [other for other in left if other not in members]
+        total = sum(member.votes for member in members)
+        center_x, center_y, side = (
+            sum(getattr(member, name) * member.votes for member in members) / total
+            for name in ("center_x", "center_y", "side")
+        )
+        clusters.append(_Candidate(center_x, center_y, side, total))
+    return sorted(clusters, key=lambda cluster: cluster.votes, reverse=True)
 
 
 class CascadeDetector:
-    """OpenCV's bundled Haar cascades, tried one after the other until one finds a face. Works offline.
+    """OpenCV's bundled Haar cascades. Works offline.
 
-    The order is upright frontal (two cascades), frontal turned by 20° either way, profile left and right. Each later
-    step runs only when all earlier ones found nothing, so that an ordinary photo costs one pass.
+    An upright frontal cascade comes first: one pass, and enough for nine photos of ten. Where it finds nothing, four
+    other views are searched (a second frontal cascade, the first one on the photo turned by 20° either way, profiles
+    left and right) for faces of at least a fifth of the photo, and their candidates vote: what several views see is
+    a face. Measured on 182 photos that the first pass misses: voting finds 128 faces and 8 wrong places, taking the
+    first view that answers 110 and 30.
 
     Source: Viola and Jones 2001; Lienhart and Maydt 2002 (the cascade files).
     """
@@ -113,60 +157,56 @@ class CascadeDetector:
             self._loaded[file_name] = cv2.CascadeClassifier(str(_CASCADE_FOLDER / file_name))
         return self._loaded[file_name]
 
-    def _run(
-        self, file_name: str, grey: UInt8Array, *, min_size: int, angle_deg: float = 0.0, is_mirrored: bool = False
-    ) -> list[tuple[float, float, float]]:
-        """Returns (centre x, centre y, side) in pixels of ``grey``."""
+    def _search(
+        self, view: _View, grey: UInt8Array, *, min_size: int, angle_deg: float = 0.0, is_mirrored: bool = False
+    ) -> list[_Candidate]:
+        """Returns canonical squares in pixels of ``grey``."""
         height, width = grey.shape[:2]
         seen = grey
-        matrix = None
+        matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle_deg, 1.0)
         if angle_deg:
-            matrix = cv2.getRotationMatrix2D((width / 2, height / 2), angle_deg, 1.0)
             seen = np.asarray(cv2.warpAffine(grey, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE), np.uint8)
         if is_mirrored:
             seen = np.asarray(cv2.flip(seen, 1), np.uint8)
-        found = self._cascade(file_name).detectMultiScale(
+        found, votes = self._cascade(view.file_name).detectMultiScale2(
             seen, _CASCADE_SCALE_FACTOR, _CASCADE_MIN_NEIGHBORS, 0, (min_size, min_size)
         )
-        answers = []
-        for x, y, w, h in np.asarray(found, np.float64).reshape(-1, 4).tolist():
-            center_x, center_y = x + w / 2, y + h / 2
+        back = cv2.invertAffineTransform(matrix)
+        candidates = []
+        boxes = np.asarray(found, np.float64).reshape(-1, 4).tolist()
+        for (x, y, w, h), count in zip(boxes, np.asarray(votes).ravel().tolist(), strict=True):
+            center_x = x + w / 2 + view.shift_x * w
+            center_y = y + h / 2 + view.shift_y * w
             if is_mirrored:
                 center_x = width - center_x
-            if matrix is not None:
-                back = cv2.invertAffineTransform(matrix) @ np.array([center_x, center_y, 1.0])
-                center_x, center_y = float(back[0]), float(back[1])
-            answers.append((center_x, center_y, w))
-        return answers
+            if angle_deg:
+                center_x, center_y = (back @ np.array([center_x, center_y, 1.0])).tolist()
+            candidates.append(_Candidate(center_x, center_y, w * view.side, int(count)))
+        return candidates
+
+    def _search_harder(self, grey: UInt8Array, min_size: int) -> list[_Candidate]:
+        candidates = self._search(_FRONTAL_DEFAULT, grey, min_size=min_size)
+        for angle_deg in (20.0, -20.0):
+            candidates += self._search(_FRONTAL_ALT2, grey, min_size=min_size, angle_deg=angle_deg)
+        for is_mirrored in (False, True):
+            candidates += self._search(_PROFILE, grey, min_size=min_size, is_mirrored=is_mirrored)
+        clusters = _merge(candidates)
+        return [cluster for rank, cluster in enumerate(clusters) if rank == 0 or cluster.votes >= _SURE_VOTES]
 
     def detect(self, image_rgb: UInt8Array) -> list[FaceBox]:
-        """Returns the faces, the most prominent first. Empty when every cascade found nothing."""
+        """Returns the faces, the most prominent first. Empty when every view found nothing.
+
+        A Haar cascade has no probability: the score is votes / (votes + 4), which only orders boxes.
+        """
         work = _prepare(np.asarray(cv2.cvtColor(image_rgb, cv2.COLOR_RGB2GRAY), np.uint8))
-        grey = work.image
-        min_size = max(24, round(MIN_FACE_FRACTION * (max(grey.shape[:2]) - 2 * work.pad_px)))
-        alt2, default = "haarcascade_frontalface_alt2.xml", "haarcascade_frontalface_default.xml"
-        profile = "haarcascade_profileface.xml"
-        steps: list[tuple[str, _Geometry, float, bool]] = [
-            (alt2, _FRONTAL_ALT2, 0.0, False),
-            (default, _FRONTAL_DEFAULT, 0.0, False),
-            (alt2, _FRONTAL_ALT2, 20.0, False),
-            (alt2, _FRONTAL_ALT2, -20.0, False),
-            (profile, _PROFILE, 0.0, False),
-            (profile, _PROFILE, 0.0, True),
+        longest = max(work.image.shape[:2]) - 2 * work.pad_px
+        found = self._search(_FRONTAL_ALT2, work.image, min_size=max(24, round(MIN_FACE_FRACTION * longest)))
+        if not found:
+            found = self._search_harder(work.image, round(_MIN_HARD_FACE_FRACTION * longest))
+        boxes = [
+            work.to_photo(face.center_x, face.center_y, face.side, face.votes / (face.votes + 4.0)) for face in found
         ]
-        for rank, (file_name, geometry, angle_deg, is_mirrored) in enumerate(steps):
-            found = self._run(file_name, grey, min_size=min_size, angle_deg=angle_deg, is_mirrored=is_mirrored)
-            if found:
-                sign = -1.0 if is_mirrored else 1.0
-                score = 1.0 - 0.1 * rank  # the step's rank: a Haar cascade has no probability of its own
-                boxes = [
-                    work.to_photo(
-                        x + sign * geometry.shift_x * side, y + geometry.shift_y * side, side * geometry.side, score
-                    )
-                    for x, y, side in found
-                ]
-                return _by_prominence(boxes, image_rgb)
-        return []
+        return _by_prominence(boxes, image_rgb)
 
 
 class YuNetDetector:

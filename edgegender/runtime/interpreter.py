@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgegender.entities import UInt8Array
 from edgegender.errors import MissingDependencyError, ModelFileError
+from edgegender.native_log import held_back_stderr
 
 # (module, distribution), the first that is installed is used
 _RUNTIMES = (("ai_edge_litert.interpreter", "ai-edge-litert"), ("tflite_runtime.interpreter", "tflite-runtime"))
@@ -63,8 +64,9 @@ class Interpreter:
         if is_reference:
             options["experimental_op_resolver_type"] = module.OpResolverType.BUILTIN_REF
         try:
-            self._native = module.Interpreter(model_content=content, num_threads=self.num_threads, **options)
-            self._native.allocate_tensors()
+            with held_back_stderr():  # "Created TensorFlow Lite XNNPACK delegate for CPU."
+                self._native = module.Interpreter(model_content=content, num_threads=self.num_threads, **options)
+                self._native.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ModelFileError(
@@ -80,6 +82,14 @@ class Interpreter:
         self.output_scale, self.output_zero_point = outputs[0]["quantization"]
         if self.input_dtype not in (np.dtype(np.uint8), np.dtype(np.float32)):
             raise ModelFileError(f"Expected uint8 or float32 input, got {self.input_dtype}.")
+
+    def count_operators(self) -> dict[str, int]:
+        """Returns how often each operator stands in the network, as the runtime sees it before delegation."""
+        counts: dict[str, int] = {}
+        for operator in self._native._get_ops_details():
+            name = str(operator["op_name"])
+            counts[name] = counts.get(name, 0) + 1
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def invoke_raw(self, tensor: npt.NDArray[np.generic]) -> None:
         """Writes the input tensor and runs the network; nothing else. For measuring."""

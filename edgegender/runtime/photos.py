@@ -61,17 +61,22 @@ class PhotoPredictor:
     Args:
         classifier: The model.
         detector: Finds the faces; :class:`WholeImageDetector` takes each photo as one face crop.
+        is_whole_photo_fallback: Whether a photo in which no face is found is taken as a face crop too.
     """
 
-    def __init__(self, classifier: Classifier, detector: FaceDetector) -> None:
+    def __init__(
+        self, classifier: Classifier, detector: FaceDetector, *, is_whole_photo_fallback: bool = False
+    ) -> None:
         self._classifier = classifier
         self._detector = detector
+        self._is_whole_photo_fallback = is_whole_photo_fallback or isinstance(detector, WholeImageDetector)
 
     def predict_image(self, image_rgb: UInt8Array) -> tuple[FacePrediction, ...]:
         """Returns the answers for an upright photo of shape (height, width, 3), uint8; empty without a face."""
-        if isinstance(self._detector, WholeImageDetector):
+        boxes = self._detector.detect(image_rgb)
+        if not boxes and self._is_whole_photo_fallback:
             return (self._classifier.classify(image_rgb, None),)
-        return tuple(self._classifier.classify(image_rgb, box) for box in self._detector.detect(image_rgb))
+        return tuple(self._classifier.classify(image_rgb, box) for box in boxes)
 
     def predict_file(self, path: Path) -> PhotoResult:
         """Returns the answers for a photo file; a photo that cannot be read is a result, not an exception."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgegender.errors import DownloadError, MissingDependencyError, UsageError
+from edgegender.native_log import held_back_stderr
 from edgegender.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ def import_keras() -> None:
     Raises:
         MissingDependencyError: Keras or its backend is not installed.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow's C++ banner is no message of ours
     try:
-        import keras  # noqa: F401 - heavy, and absent on the device side
+        with held_back_stderr():  # TensorFlow's banner about missing GPUs is no message of ours
+            import keras  # noqa: F401
     except ImportError as error:
         raise MissingDependencyError("keras with tensorflow", extra="train") from error
 

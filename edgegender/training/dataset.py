@@ -47,7 +47,8 @@ def readable_samples(samples: Sequence[Sample]) -> tuple[list[Sample], list[Path
         except ImageError:
             bad.append(sample.file)
     if not good:
-        raise DataError(f"Expected photos that can be read, got {len(bad)} that cannot (the first: {bad[:1]}).")
+        first = f" (the first: {bad[0]})" if bad else ""
+        raise DataError(f"Expected photos that can be read, got {len(bad)} that cannot{first}.")
     return good, bad
 
 

@@ -114,12 +114,13 @@ class StepReport:
     steps_per_epoch: int
     loss: float
     accuracy: float
+    images_done: int
     images_per_second: float
 
 
 def describe_environment() -> dict[str, str]:
     """Returns versions of Python, the platform and the packages that decide a run."""
-    found = {"python": platform.python_version(), "platform": platform.platform(), "machine": platform.machine()}
+    found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
     for package in ("edgegender", "keras", "tensorflow", "numpy", "opencv-python-headless", "ai-edge-litert"):
         try:
             found[package] = metadata.version(package)
@@ -221,6 +222,7 @@ def _train_epoch(
             steps_per_epoch=batches.steps_per_epoch,
             loss=loss_sum / images_done,
             accuracy=accuracy_sum / images_done,
+            images_done=images_done,
             images_per_second=images_done / (time.perf_counter() - started),
         )
         on_step(report)

@@ -1,0 +1,170 @@
+"""``edgegender doctor``: what is wrong with this machine, and the exact fix."""
+
+from __future__ import annotations
+
+import platform
+import struct
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import import_module, metadata
+from pathlib import Path
+
+import click
+
+from edgegender.cli.console import json_option, print_json
+from edgegender.errors import CheckFailedError, EdgeGenderError
+
+_GLYPHS = {"ok": "✅", "note": "➖", "problem": "❌"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Args:
+        name: What.
+        status: ``ok``, ``note`` (an extra that is not there) or ``problem``.
+        detail: What was found.
+        fix: The command or step that mends it.
+    """
+
+    name: str
+    status: str
+    detail: str
+    fix: str = ""
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if (3, 10) <= sys.version_info[:2] <= (3, 13):
+        return Finding("Python", "ok", version)
+    return Finding("Python", "problem", f"{version} was never tried", "Use Python 3.10, 3.11, 3.12 or 3.13.")
+
+
+def _system() -> Finding:
+    bits = struct.calcsize("P") * 8
+    machine = f"{platform.system()} {platform.machine()}, {bits} bit"
+    if bits == 32:
+        return Finding("system", "problem", machine, "LiteRT needs 64 bit: pip install 'edgegender[tflite-runtime]'")
+    return Finding("system", "ok", machine)
+
+
+def _memory() -> Finding:
+    file = Path("/proc/meminfo")
+    if not file.is_file():
+        return Finding("memory", "note", "unknown")
+    values = dict(line.split(":", 1) for line in file.read_text().splitlines() if ":" in line)
+    available_mb = int(values.get("MemAvailable", "0 kB").split()[0]) // 1024
+    if 0 < available_mb < 200:  # the runtime, OpenCV and the model together need about 150 MB
+        return Finding("memory", "problem", f"{available_mb} MB available", "Close other programs, or add swap.")
+    return Finding("memory", "ok", f"{available_mb} MB available")
+
+
+def _numpy_clash() -> Finding:
+    numpy_version = metadata.version("numpy")
+    try:
+        metadata.version("ai-edge-litert")
+    except metadata.PackageNotFoundError:
+        if int(numpy_version.split(".")[0]) >= 2:
+            return Finding(
+                "numpy", "problem", f"{numpy_version} breaks tflite-runtime", "pip install 'edgegender[tflite-runtime]'"
+            )
+    return Finding("numpy", "ok", numpy_version)
+
+
+def _runtime() -> Finding:
+    from edgegender.runtime.interpreter import import_runtime
+
+    try:
+        _, name, version = import_runtime()
+    except EdgeGenderError as error:
+        return Finding("runtime", "problem", str(error), error.hint)
+    return Finding("runtime", "ok", f"{name} {version}")
+
+
+def _opencv() -> Finding:
+    try:
+        import cv2
+    except ImportError as error:
+        return Finding("OpenCV", "problem", str(error), "pip install 'opencv-python-headless>=4.10,<5'")
+    cascade = Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt2.xml"
+    if not cascade.is_file():
+        return Finding(
+            "OpenCV",
+            "problem",
+            f"{cv2.__version__} has no face cascades",
+            "pip install 'opencv-python-headless>=4.10,<5'",
+        )
+    return Finding("OpenCV", "ok", f"{cv2.__version__} with its face cascades")
+
+
+def _embedded_model() -> Finding:
+    from edgegender.runtime.classifier import Classifier
+
+    try:
+        classifier = Classifier(num_threads=1)
+    except EdgeGenderError as error:
+        return Finding("embedded model", "problem", str(error), "pip install --force-reinstall edgegender")
+    return Finding("embedded model", "ok", f"{classifier.metadata.name}, sha256 {classifier.file.sha256[:12]}…")
+
+
+def _extra(name: str, module: str, extra: str) -> Callable[[], Finding]:
+    def look() -> Finding:
+        try:
+            version = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            return Finding(name, "note", "not installed", f"pip install 'edgegender[{extra}]'")
+        if module in ("matplotlib",):  # TensorFlow takes seconds to import: its version must do
+            import_module(module)
+        return Finding(name, "ok", version)
+
+    return look
+
+
+def _governor() -> Finding:
+    file = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
+    if not file.is_file():
+        return Finding("governor", "note", "not readable on this machine")
+    governor = file.read_text().strip()
+    if governor == "performance":
+        return Finding("governor", "ok", governor)
+    fix = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+    return Finding("governor", "note", f"{governor}: latencies will vary", fix)
+
+
+def _checks() -> list[Callable[[], Finding]]:
+    return [
+        _python,
+        _system,
+        _memory,
+        _numpy_clash,
+        _opencv,
+        _runtime,
+        _embedded_model,
+        _governor,
+        _extra("tensorflow", "tensorflow", "train"),
+        _extra("keras", "keras", "train"),
+        _extra("matplotlib", "matplotlib", "report"),
+    ]
+
+
+@click.command(name="doctor")
+@json_option
+def command(as_json: bool) -> None:
+    """Look at this machine and name the fix for what is wrong. Exit 1 when the device side cannot work."""
+    findings = [check() for check in _checks()]
+    if as_json:
+        print_json({"findings": [asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            click.echo(f"{_GLYPHS[finding.status]} {finding.name}: {finding.detail}")
+            if finding.fix:
+                click.echo(f"   fix: {finding.fix}")
+    problems = [finding for finding in findings if finding.status == "problem"]
+    if problems:
+        raise CheckFailedError(
+            f"Expected a machine that can run edgegender, got {len(problems)} problem(s): "
+            f"{', '.join(finding.name for finding in problems)}.",
+            hint=problems[0].fix,
+        )
