@@ -65,7 +65,7 @@ def crop_square(image_rgb: UInt8Array, *, center_xy: tuple[float, float], side: 
             cv2.copyMakeBorder(part, before_y, after_y, before_x, after_x, cv2.BORDER_REPLICATE), np.uint8
         )
     if side_px == size_px:
-        return np.ascontiguousarray(part)
+        return np.array(part)  # a copy: who draws on the crop must not draw on the photo
     interpolation = cv2.INTER_AREA if side_px > size_px else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(part, (size_px, size_px), interpolation=interpolation), np.uint8)
 

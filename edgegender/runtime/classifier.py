@@ -19,7 +19,7 @@ class Classifier:
 
     Args:
         model_path: A ``.tflite`` made by edgegender; ``None`` takes the embedded one.
-        num_threads: At least 1; ``None`` chooses.
+        num_threads: 1 to 256; ``None`` chooses.
         is_reference: Whether to use the reference kernels, which answer the same on every machine.
 
     Raises:
@@ -37,7 +37,8 @@ class Classifier:
         if self.interpreter.input_shape != expected or self.interpreter.num_outputs != len(self.metadata.labels):
             raise ModelFileError(
                 f"Expected input {expected} and {len(self.metadata.labels)} scores, got "
-                f"{self.interpreter.input_shape} and {self.interpreter.num_outputs} ({self.file.path})."
+                f"{self.interpreter.input_shape} and {self.interpreter.num_outputs} ({self.file.path}).",
+                hint="Metadata and network do not belong together: convert the run again with edgegender convert.",
             )
 
     @property

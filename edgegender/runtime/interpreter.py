@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegender.entities import UInt8Array
-from edgegender.errors import MissingDependencyError, ModelFileError
+from edgegender.errors import MissingDependencyError, ModelFileError, UsageError
 from edgegender.native_log import held_back_stderr
 
 # (module, distribution), the first that is installed is used
 _RUNTIMES = (("ai_edge_litert.interpreter", "ai-edge-litert"), ("tflite_runtime.interpreter", "tflite-runtime"))
+MAX_THREADS = 256  # LiteRT takes any number and crashes the process where the system has no more threads
+_HINT = "Convert the run with edgegender convert, or update the runtime: edgegender doctor names it."
 _MAX_DEFAULT_THREADS = 4  # a small network gains nothing beyond; a Pi has four cores
 
 
@@ -49,15 +51,18 @@ class Interpreter:
 
     Args:
         content: A ``.tflite`` that was verified by :mod:`edgegender.runtime.model_file`.
-        num_threads: At least 1; ``None`` chooses by :func:`default_num_threads`.
+        num_threads: 1 to ``MAX_THREADS``; ``None`` chooses by :func:`default_num_threads`.
         is_reference: Whether to use the slow reference kernels, which answer the same on every machine.
 
     Raises:
+        UsageError: ``num_threads`` is out of its range.
         ModelFileError: The runtime refuses the network, or it has another number of inputs or outputs.
         MissingDependencyError: No runtime is installed.
     """
 
     def __init__(self, content: bytes, *, num_threads: int | None = None, is_reference: bool = False) -> None:
+        if num_threads is not None and not 1 <= num_threads <= MAX_THREADS:
+            raise UsageError(f"Expected 1 to {MAX_THREADS} threads, got {num_threads}.")
         module, self.runtime_name, self.runtime_version = import_runtime()
         self.num_threads = num_threads or default_num_threads()
         options = {}
@@ -70,25 +75,28 @@ class Interpreter:
         except (ValueError, RuntimeError) as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ModelFileError(
-                f"Expected a network that {self.runtime_name} {self.runtime_version} runs, got: {first}"
+                f"Expected a network that {self.runtime_name} {self.runtime_version} runs, got: {first}", hint=_HINT
             ) from error
         inputs, outputs = self._native.get_input_details(), self._native.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or len(outputs[0]["shape"]) != 2:
-            raise ModelFileError("Expected one picture in and one row of scores out, got another signature.")
+            raise ModelFileError(
+                "Expected one picture in and one row of scores out, got another signature.", hint=_HINT
+            )
         self._input_index, self._output_index = inputs[0]["index"], outputs[0]["index"]
         self.input_shape = tuple(int(side) for side in inputs[0]["shape"])
         self.num_outputs = int(outputs[0]["shape"][1])
         self.input_dtype, self.output_dtype = np.dtype(inputs[0]["dtype"]), np.dtype(outputs[0]["dtype"])
         self.output_scale, self.output_zero_point = outputs[0]["quantization"]
         if self.input_dtype not in (np.dtype(np.uint8), np.dtype(np.float32)):
-            raise ModelFileError(f"Expected uint8 or float32 input, got {self.input_dtype}.")
+            raise ModelFileError(f"Expected uint8 or float32 input, got {self.input_dtype}.", hint=_HINT)
 
     def count_operators(self) -> dict[str, int]:
         """Returns how often each operator stands in the network, as the runtime sees it before delegation."""
         counts: dict[str, int] = {}
         for operator in self._native._get_ops_details():
             name = str(operator["op_name"])
-            counts[name] = counts.get(name, 0) + 1
+            if name != "DELEGATE":  # XNNPACK's own node, which stands beside the operators it takes over
+                counts[name] = counts.get(name, 0) + 1
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def invoke_raw(self, tensor: npt.NDArray[np.generic]) -> None:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
+import stat
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +31,9 @@ _FILE_IDENTIFIER = b"TFL3"  # FlatBuffers file identifier of the TensorFlow Lite
 _MODEL_BUFFERS, _MODEL_METADATA = 4, 6  # field numbers of table Model, tensorflow/compiler/mlir/lite/schema/schema.fbs
 _METADATA_NAME, _METADATA_BUFFER = 0, 1  # of table Metadata
 _BUFFER_DATA = 0  # of table Buffer
+_HINT_EMBEDDED = "Leave the argument out to use the embedded model."
+_DIGEST = re.compile("[0-9a-f]{64}")
+_TEXT_FIELDS = ("positive_label", "architecture", "name", "created", "license", "intended_use")
 
 
 @dataclass(frozen=True)
@@ -136,21 +141,28 @@ def metadata_from_json(values: Mapping[str, object]) -> ModelMetadata:
     """Returns stored metadata.
 
     Raises:
-        ValueError: A field is missing or has another type.
+        ValueError: A field is missing, has another type, or is out of its range.
     """
     try:
         named = {field.name: values[field.name] for field in dataclasses.fields(ModelMetadata)}
         raw_labels, raw_preprocessing = named["labels"], named["preprocessing"]
-        if not isinstance(raw_labels, list) or not isinstance(raw_preprocessing, dict):
-            raise TypeError("labels and preprocessing")  # noqa: TRY301 - one way out for all of these
-        named["labels"] = tuple(str(label) for label in raw_labels)
+        texts = [named[name] for name in _TEXT_FIELDS]
+        if not (
+            isinstance(raw_labels, list)
+            and isinstance(raw_preprocessing, dict)
+            and isinstance(named["metrics"], dict)
+            and isinstance(named["provenance"], dict)
+            and all(isinstance(text, str) for text in (*texts, *raw_labels))
+        ):
+            raise TypeError("a field has another type")  # noqa: TRY301 - one way out for all of these
+        named["labels"] = tuple(raw_labels)
         named["preprocessing"] = Preprocessing(
             int(raw_preprocessing["input_size_px"]), float(raw_preprocessing["crop_margin"])
         )
         named["scheme"] = QuantizationScheme(str(named["scheme"]))
         metadata = ModelMetadata(**named)  # type: ignore[arg-type] # the types are checked below
         is_sound = (
-            len(metadata.labels) >= 2
+            len(set(metadata.labels)) == len(metadata.labels) >= 2
             and metadata.positive_label in metadata.labels
             and 16 <= metadata.preprocessing.input_size_px <= 2048
             and 0.5 <= metadata.preprocessing.crop_margin <= 10
@@ -158,10 +170,12 @@ def metadata_from_json(values: Mapping[str, object]) -> ModelMetadata:
             and 0.01 <= metadata.temperature <= 100
             and 0 <= metadata.unsure_below <= 1
         )
-    except (KeyError, TypeError) as error:
-        raise ValueError(f"metadata: {error}") from error
+    except KeyError as error:
+        raise ValueError(f"metadata without {error}") from error
+    except (TypeError, ValueError, OverflowError) as error:  # int() of infinity overflows
+        raise ValueError(f"metadata of another kind: {error}") from error
     if not is_sound:
-        raise ValueError("metadata: a value is out of range")
+        raise ValueError("metadata with a value out of its range")
     return metadata
 
 
@@ -172,7 +186,7 @@ def _check_sidecar(path: Path, sha256: str) -> None:
     try:
         values = json.loads(sidecar.read_text("utf-8"))
         expected = values["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ModelFileError(
             f"Expected the sha256 of the model, got a damaged file ({sidecar}).",
             hint="Copy the .tflite and its .json again.",
@@ -213,11 +227,11 @@ def parse_model(content: bytes, *, where: str) -> ModelMetadata:
     try:
         values = json.loads(stored)
         schema, digest = str(values["schema"]), str(values["digest"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:  # RecursionError: "[[[[…"
         raise ModelFileError(
             f"Expected readable metadata, got damaged data ({where}).", hint="Copy it again."
         ) from error
-    if len(digest) != 64 or compute_digest(content, digest) != digest:
+    if not _DIGEST.fullmatch(digest) or compute_digest(content, digest) != digest:
         raise ModelFileError(
             f"Expected the digest that stands in the model, got another ({where}).",
             hint="The file was altered or truncated: copy it again from where it was made.",
@@ -227,7 +241,9 @@ def parse_model(content: bytes, *, where: str) -> ModelMetadata:
     try:
         return metadata_from_json(values)
     except ValueError as error:
-        raise ModelFileError(f"Expected sound metadata, got {error} ({where}).") from error
+        raise ModelFileError(
+            f"Expected sound metadata, got {error} ({where}).", hint="Convert the run again with edgegender convert."
+        ) from error
 
 
 def read_model(path: Path) -> ModelFile:
@@ -237,17 +253,22 @@ def read_model(path: Path) -> ModelFile:
         ModelFileError: The file is missing, no model, truncated, altered, or its ``.json`` names another sha256.
     """
     try:
-        if path.stat().st_size > MAX_MODEL_BYTES:
-            raise ModelFileError(f"Expected a model under {MAX_MODEL_BYTES >> 20} MiB, got a larger file ({path}).")
-        content = path.read_bytes()
-    except OSError as error:
+        status = path.stat()
+        is_plain = stat.S_ISREG(status.st_mode)  # a named pipe would wait for ever, /dev/zero would fill the memory
+        content = path.read_bytes() if is_plain and status.st_size <= MAX_MODEL_BYTES else b""
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise ModelFileError(f"Expected a model file, got {reason or error} ({path}).", hint=_HINT_EMBEDDED) from error
+    if not is_plain:
+        raise ModelFileError(f"Expected a model file, got a folder or a device ({path}).", hint=_HINT_EMBEDDED)
+    if status.st_size > MAX_MODEL_BYTES:
         raise ModelFileError(
-            f"Expected a model file, got {error.strerror or error} ({path}).",
-            hint="Leave the argument out to use the embedded model.",
-        ) from error
+            f"Expected a model under {MAX_MODEL_BYTES >> 20} MiB, got a larger file ({path}).", hint=_HINT_EMBEDDED
+        )
+    metadata = parse_model(content, where=str(path))
     sha256 = hashlib.sha256(content).hexdigest()
     _check_sidecar(path, sha256)
-    return ModelFile(path, content, parse_model(content, where=str(path)), sha256)
+    return ModelFile(path, content, metadata, sha256)
 
 
 def embedded_model_path() -> Path:

@@ -63,8 +63,24 @@ def _with_start_weights(recipe: Recipe, start_weights: Path | None) -> keras.Mod
         ) from error
 
 
+def _cnn(recipe: Recipe, num_labels: int) -> keras.Model:
+    """Three blocks of convolution and pooling, then one dense layer. Source: Tareq 2025, custom CNN."""
+    import keras
+
+    image = keras.Input((recipe.input_size_px, recipe.input_size_px, 3))
+    features = image
+    for filters in (32, 64, 128):
+        filters = max(8, round(filters * recipe.alpha))  # noqa: PLW2901
+        features = keras.layers.Conv2D(filters, 3, padding="same", activation="relu")(features)
+        features = keras.layers.MaxPooling2D()(features)
+    hidden = keras.layers.Dense(128, activation="relu")(keras.layers.Flatten()(features))
+    dropped = keras.layers.Dropout(recipe.dropout, seed=recipe.seed, name="dropout")(hidden)
+    scores = keras.layers.Dense(num_labels, activation="softmax", name="scores")(dropped)
+    return keras.Model(image, scores, name=recipe.architecture)
+
+
 def build_model(recipe: Recipe, num_labels: int, *, start_weights: Path | None = None) -> keras.Model:
-    """Returns an untrained classifier: MobileNetV2, average pooling, dropout, softmax.
+    """Returns an untrained classifier: MobileNetV2 with average pooling, or the small cnn; then dropout and softmax.
 
     Args:
         recipe: Width, input size, dropout, start weights.
@@ -85,6 +101,10 @@ def build_model(recipe: Recipe, num_labels: int, *, start_weights: Path | None =
     import_keras()
     import keras
 
+    if recipe.architecture == "cnn":
+        if start_weights is not None or recipe.start_weights != "none":
+            raise UsageError("Expected start_weights=none, since nobody has start weights for the cnn.")
+        return _cnn(recipe, num_labels)
     base = _with_start_weights(recipe, start_weights)
     for layer in base.layers:
         if isinstance(layer, keras.layers.BatchNormalization):

@@ -11,7 +11,7 @@ from importlib import resources
 
 from edgegender.errors import UsageError
 
-ARCHITECTURES = ("mobilenetv2",)
+ARCHITECTURES = ("mobilenetv2", "cnn")
 AUGMENTATIONS = ("none", "light", "camera")
 START_WEIGHTS = ("imagenet", "none")
 
@@ -24,7 +24,7 @@ class Recipe:
         name: The recipe's name.
         source: Where it comes from.
         architecture: One of ``ARCHITECTURES``.
-        alpha: Width multiplier of MobileNetV2.
+        alpha: Width multiplier of the convolutions.
         input_size_px: Side of the square input, 32 to 512.
         crop_margin: Side of the crop divided by the side of the face box, 1 to 3.
         start_weights: ``imagenet`` or ``none`` (random).
