@@ -1,0 +1,1 @@
+"""Tests of edgegender. The folders mirror the package."""
