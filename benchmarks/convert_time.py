@@ -23,7 +23,7 @@ from edgegender.data.drawn_faces import write_drawn_faces
 from edgegender.data.index import assign_splits
 from edgegender.data.manifest import write_manifest
 from edgegender.training.architectures import build_model
-from edgegender.training.loop import RUN_SCHEMA, WEIGHTS_NAME, describe_environment
+from edgegender.training.run_folder import RUN_SCHEMA, WEIGHTS_NAME, describe_environment
 from edgegender.training.recipes import load_recipe
 
 INPUT_SIZE_PX = 128

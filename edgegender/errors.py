@@ -11,6 +11,8 @@
     ├── CheckFailedError (RuntimeError) 1   a gate or a data check said no
     ├── OutputError (RuntimeError)      3   a result cannot be written
     ├── DownloadError (RuntimeError)    3   a file cannot be fetched or has another hash
+    ├── ResultFileError (ValueError)    1   a recorded result is damaged, edited or of another schema
+    ├── MeasurementError (RuntimeError) 3   the measuring process died
     ├── TrainingError (RuntimeError)    3   training cannot go on (NaN loss, out of memory)
     └── MissingDependencyError (ImportError) 3   an extra is not installed
 
@@ -94,6 +96,18 @@ class OutputError(EdgeGenderError, RuntimeError):
 
 class DownloadError(EdgeGenderError, RuntimeError):
     """A file cannot be fetched, or what arrived has another sha256."""
+
+    exit_code = 3
+
+
+class ResultFileError(EdgeGenderError, ValueError):
+    """A recorded result is missing, damaged, edited, or of another schema."""
+
+    exit_code = 1
+
+
+class MeasurementError(EdgeGenderError, RuntimeError):
+    """The measuring process died: out of memory, killed, or crashed in native code."""
 
     exit_code = 3
 

@@ -21,6 +21,8 @@ ALL_ERRORS: list[EdgeGenderError] = [
     errors.OutputError("message", hint="hint"),
     errors.DownloadError("message", hint="hint"),
     errors.TrainingError("message", hint="hint"),
+    errors.ResultFileError("message", hint="hint"),
+    errors.MeasurementError("message", hint="hint"),
     errors.MissingDependencyError("tensorflow", extra="train"),
 ]
 
@@ -46,6 +48,8 @@ def test_every_error_class_of_the_module_is_in_this_file() -> None:
         (errors.OutputError, RuntimeError, 3),
         (errors.DownloadError, RuntimeError, 3),
         (errors.TrainingError, RuntimeError, 3),
+        (errors.ResultFileError, ValueError, 1),
+        (errors.MeasurementError, RuntimeError, 3),
         (errors.MissingDependencyError, ImportError, 3),
     ],
 )

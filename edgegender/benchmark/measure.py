@@ -14,12 +14,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgegender.benchmark.errors import MeasurementError
 from edgegender.benchmark.machine import read_state
 from edgegender.benchmark.percentiles import compute_percentiles
 from edgegender.benchmark.records import Durations, LatencyRecord, StageRecord
 from edgegender.entities import FaceBox, FloatArray, QuantizationScheme
-from edgegender.errors import ModelFileError, UsageError
+from edgegender.errors import MeasurementError, ModelFileError, UsageError
 from edgegender.runtime.model_file import ModelFile
 
 MAX_THREADS = 256

@@ -16,10 +16,9 @@ from typing import NoReturn
 
 from edgegender import files
 from edgegender.benchmark.decode import decode
-from edgegender.benchmark.errors import ResultFileError
 from edgegender.benchmark.percentiles import PERCENTS
 from edgegender.benchmark.records import BenchmarkResult
-from edgegender.errors import UsageError
+from edgegender.errors import ResultFileError, UsageError
 
 RESULT_SCHEMA = "edgegender.benchmark/1"
 SCHEMA_FILE = Path(__file__).with_name("result.schema.json")

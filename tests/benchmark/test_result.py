@@ -13,7 +13,6 @@ import jsonschema
 import pytest
 
 from edgegender.benchmark import result as result_module
-from edgegender.benchmark.errors import ResultFileError
 from edgegender.benchmark.records import BenchmarkResult, Durations
 from edgegender.benchmark.result import (
     RESULT_SCHEMA,
@@ -25,7 +24,7 @@ from edgegender.benchmark.result import (
     result_to_json,
     write_result,
 )
-from edgegender.errors import OutputError, UsageError
+from edgegender.errors import OutputError, ResultFileError, UsageError
 from tests.benchmark.examples import example_result, latency_record, without_accuracy
 
 SCHEMA = json.loads(SCHEMA_FILE.read_text("utf-8"))

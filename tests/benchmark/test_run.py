@@ -10,12 +10,11 @@ import numpy as np
 import pytest
 
 from edgegender.benchmark import run
-from edgegender.benchmark.errors import MeasurementError
 from edgegender.benchmark.measure import StagePhoto
 from edgegender.benchmark.records import Durations
 from edgegender.benchmark.run import NUM_SPEED_INPUTS, DataSource, Sample, benchmark_model
 from edgegender.entities import QuantizationScheme
-from edgegender.errors import DataError, ModelFileError, UsageError
+from edgegender.errors import DataError, MeasurementError, ModelFileError, UsageError
 from edgegender.metrics import evaluate_scores
 from edgegender.runtime.classifier import Classifier
 from tests.benchmark.examples import latency_record
