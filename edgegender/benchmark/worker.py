@@ -11,8 +11,6 @@ import gc
 import json
 import math
 import os
-import re
-import resource
 import sys
 import threading
 import time
@@ -27,6 +25,7 @@ import numpy.typing as npt
 
 from edgegender.entities import FaceBox
 from edgegender.errors import EdgeGenderError
+from edgegender.memory import memory_bytes
 from edgegender.runtime.interpreter import Interpreter, import_runtime
 from edgegender.runtime.model_file import read_model
 
@@ -39,23 +38,6 @@ _ORPHANED = 1
 _STAGE_WARMUP_PHOTOS = 4
 
 Answer = tuple[dict[str, object], dict[str, "array[int]"]]
-
-
-def memory_bytes(field: str) -> int:
-    """Returns a figure of this process's memory.
-
-    ``ru_maxrss`` is the fallback only: Linux hands the parent's peak on to a child through exec.
-
-    Args:
-        field: ``VmRSS``, what is resident now, or ``VmHWM``, the most that was since this program started.
-    """
-    try:
-        status = Path("/proc/self/status").read_text("ascii", errors="replace")
-        found = re.search(rf"^{field}:\s*(\d+) kB", status, re.MULTILINE)
-    except OSError:
-        found = None
-    kib = int(found[1]) if found else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kib * 1024
 
 
 def time_runs(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from edgegender.conversion.convert import Conversion, MeasuredPhotos
     from edgegender.data.manifest import Manifest
     from edgegender.entities import UInt8Array
-    from edgegender.training.loop import Run
+    from edgegender.training.run_folder import Run
 
 
 def _measure(run: Run, model: keras.Model, manifest: Manifest) -> MeasuredPhotos:
@@ -124,7 +124,8 @@ def command(
     from edgegender.entities import ModelMetadata, QuantizationScheme
     from edgegender.images import read_image
     from edgegender.preprocess import to_input
-    from edgegender.training.loop import describe_environment, hash_rows, load_model, load_run
+    from edgegender.training.loop import hash_rows
+    from edgegender.training.run_folder import describe_environment, load_model, load_run
 
     del is_int8  # the only scheme there is, so far; the flag is kept in scripts that name it
     for value, option in ((representative_split, "--representative-split"), (evaluation_split, "--evaluation-split")):

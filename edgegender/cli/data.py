@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+from collections import Counter
 from pathlib import Path
 
 import click
@@ -126,7 +127,9 @@ def check(manifest_path: Path, output: Path | None, as_json: bool) -> None:
                 click.echo(f"        {line}")
             if len(found) > 5:
                 click.echo(f"        … {len(found) - 5} more (--json lists all)")
-        click.echo(f"{report.num_photos} photos checked, {report.num_excluded} excluded before")
+        before = Counter(row.exclude for row in manifest if row.exclude)
+        reasons = f" ({', '.join(f'{count} {reason}' for reason, count in sorted(before.items()))})" if before else ""
+        click.echo(f"{report.num_photos} photos checked, {report.num_excluded} excluded before{reasons}")
         if output is not None:
             click.echo(f"faults excluded → {output}")
     if not report.is_sound:

@@ -29,7 +29,8 @@ def _evaluate_run(folder: Path, manifest: Manifest) -> tuple[Evaluation, dict[st
     from edgegender.data.manifest import require_labels
     from edgegender.metrics import evaluate_scores
     from edgegender.training.dataset import to_samples
-    from edgegender.training.loop import load_model, load_run, predict_scores
+    from edgegender.training.loop import predict_scores
+    from edgegender.training.run_folder import load_model, load_run
 
     run = load_run(folder)
     require_labels(manifest, where="the chosen photos", labels=run.labels)

@@ -77,6 +77,14 @@ def _fail(message: str, hint: str, exit_code: int) -> NoReturn:
     sys.exit(exit_code)
 
 
+def _command_of(arguments: list[str]) -> str:
+    """Returns the command that was typed, with a blank behind it, for a hint that has nothing better to say."""
+    words = [word for word in arguments[:1] if word in _COMMANDS]
+    if words == ["data"] and len(arguments) > 1 and not arguments[1].startswith("-"):
+        words.append(arguments[1])
+    return "".join(f"{word} " for word in words)
+
+
 def _terminate(number: int, frame: FrameType | None) -> NoReturn:
     """SIGTERM leaves like Ctrl-C: temporary files are removed on the way out."""
     del number, frame
@@ -103,7 +111,7 @@ def main(arguments: list[str] | None = None) -> None:  # noqa: C901 - one arm an
     except EdgeGenderError as error:
         if is_debug:
             raise
-        _fail(str(error), error.hint, error.exit_code)
+        _fail(str(error), error.hint or f"edgegender {_command_of(arguments)}--help", error.exit_code)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except click.ClickException as error:

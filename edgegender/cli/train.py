@@ -13,7 +13,8 @@ from edgegender.cli.console import FOLDER, json_option, note, print_json, print_
 from edgegender.errors import MissingDependencyError, UsageError
 
 if TYPE_CHECKING:
-    from edgegender.training.loop import EpochRecord, StepReport
+    from edgegender.training.loop import StepReport
+    from edgegender.training.run_folder import EpochRecord
 
 
 def _show_step(report: StepReport) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
-import resource
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from edgegender.conversion.gate import GateReport, judge
 from edgegender.conversion.metadata import add_metadata
 from edgegender.entities import FloatArray, IntArray, ModelMetadata, UInt8Array
 from edgegender.errors import UsageError
+from edgegender.memory import memory_bytes
 from edgegender.metrics import (
     Evaluation,
     Interval,
@@ -139,7 +139,7 @@ def convert(
     started = time.perf_counter()
     quantized = convert_to_uint8(model, representative.inputs)
     seconds = time.perf_counter() - started
-    peak_memory_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts KiB
+    peak_memory_bytes = memory_bytes("VmHWM")
 
     labels, positive = template.labels, template.positive_label
     validation_scores = _quantized_scores(quantized, validation)

@@ -33,9 +33,14 @@ def add_metadata(content: bytes, metadata: ModelMetadata) -> bytes:
     Args:
         content: A ``.tflite`` as the converter wrote it.
         metadata: What it says about itself.
+
+    Raises:
+        ModelFileError: A value is out of its range.
+        ValueError: A figure is NaN or infinite.
     """
     model = schema.ModelT.InitFromPackedBuf(content)
-    stored = json.dumps(metadata_to_json(metadata, digest=EMPTY_DIGEST), sort_keys=True, ensure_ascii=False).encode()
+    values = metadata_to_json(metadata, digest=EMPTY_DIGEST)
+    stored = json.dumps(values, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
     buffer = schema.BufferT()
     buffer.data = list(stored)
     entry = schema.MetadataT()

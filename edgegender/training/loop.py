@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import csv
+import contextlib
 import dataclasses
 import hashlib
-import io
-import json
 import math
-import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,74 +30,17 @@ from edgegender.training.dataset import (
     to_samples,
 )
 from edgegender.training.recipes import Recipe
+from edgegender.training.run_folder import (
+    RUN_NAME,
+    EpochRecord,
+    Run,
+    describe_environment,
+    save_record,
+    save_weights,
+)
 
 if TYPE_CHECKING:
     import keras
-
-RUN_SCHEMA = "edgegender.run/1"
-WEIGHTS_NAME = "best.weights.h5"
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """One line of the history.
-
-    Args:
-        epoch: From 1.
-        train_loss: Mean loss of the training batches, with label smoothing and weights, nats.
-        train_accuracy: Of the augmented training photos, while the weights change.
-        val_loss: Log loss on validation, nats.
-        val_accuracy: On validation.
-        val_f1: Of the positive label on validation.
-        learning_rate: At the epoch's end.
-        images_per_second: Training only.
-        seconds: The whole epoch with validation.
-    """
-
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    val_f1: float
-    learning_rate: float
-    images_per_second: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Run:
-    """What a finished run folder holds.
-
-    Args:
-        folder: The run folder.
-        recipe: As resolved.
-        labels: The network's outputs in their order.
-        positive_label: The label that F1 speaks of.
-        data_sha256: Of the manifest's rows that were learnt from.
-        history: One record an epoch.
-        best_epoch: The epoch whose weights were kept: the lowest validation loss.
-        environment: Python, packages and processor.
-    """
-
-    folder: Path
-    recipe: Recipe
-    labels: tuple[str, ...]
-    positive_label: str
-    data_sha256: str
-    history: tuple[EpochRecord, ...]
-    best_epoch: int
-    environment: dict[str, str]
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """Input size and margin of the network."""
-        return Preprocessing(self.recipe.input_size_px, self.recipe.crop_margin)
-
-    @property
-    def weights_file(self) -> Path:
-        """The best epoch's weights."""
-        return self.folder / WEIGHTS_NAME
 
 
 @dataclass(frozen=True)
@@ -116,17 +55,6 @@ class StepReport:
     accuracy: float
     images_done: int
     images_per_second: float
-
-
-def describe_environment() -> dict[str, str]:
-    """Returns versions of Python, the platform and the packages that decide a run."""
-    found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
-    for package in ("edgegender", "keras", "tensorflow", "numpy", "opencv-python-headless", "ai-edge-litert"):
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def choose_positive(labels: Sequence[str], wanted: str | None = None) -> str:
@@ -187,6 +115,20 @@ def _compile(model: keras.Model, recipe: Recipe) -> None:
     model.compile(optimizer=optimizer, loss=loss, weighted_metrics=[], metrics=["accuracy"])
 
 
+@contextlib.contextmanager
+def _told_memory() -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # Each backend has its own class for it; by name, so that none of them is imported here
+        if type(error).__name__ not in ("ResourceExhaustedError", "OutOfMemoryError"):
+            raise
+        raise TrainingError(
+            "Expected enough memory for a batch, got too little.",
+            hint="Use a smaller --set batch_size=, or a smaller --set input_size_px=.",
+        ) from error
+
+
 def _train_epoch(
     model: keras.Model,
     batches: TrainingBatches,
@@ -205,7 +147,8 @@ def _train_epoch(
         model.optimizer.learning_rate = rate(first_step + step)
         # Versions of Keras differ in whether train_on_batch gives this batch's figures or a running mean
         model.reset_metrics()
-        logs = model.train_on_batch(inputs, targets, sample_weight=weights, return_dict=True)
+        with _told_memory():
+            logs = model.train_on_batch(inputs, targets, sample_weight=weights, return_dict=True)
         loss = float(logs["loss"])
         if not math.isfinite(loss):
             raise TrainingError(
@@ -227,32 +170,6 @@ def _train_epoch(
         )
         on_step(report)
     return report
-
-
-def _history_csv(history: Sequence[EpochRecord]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(EpochRecord)], lineterminator="\n")
-    writer.writeheader()
-    for record in history:
-        writer.writerow({name: f"{value:.6g}" for name, value in dataclasses.asdict(record).items()})
-    return text.getvalue()
-
-
-def _save(run: Run) -> None:
-    files.write_text(run.folder / "history.csv", _history_csv(run.history))
-    files.write_json(
-        run.folder / "run.json",
-        {
-            "schema": RUN_SCHEMA,
-            "recipe": dataclasses.asdict(run.recipe),
-            "labels": list(run.labels),
-            "positive_label": run.positive_label,
-            "data_sha256": run.data_sha256,
-            "best_epoch": run.best_epoch,
-            "environment": run.environment,
-            "history": [dataclasses.asdict(record) for record in run.history],
-        },
-    )
 
 
 def _ignore(_: object) -> None:
@@ -291,9 +208,11 @@ def train(
     Raises:
         DataError: A split is empty or has one label only.
         UsageError: The folder holds another run, or the weights do not fit.
-        TrainingError: The loss is not finite.
+        DownloadError: The start weights cannot be fetched.
+        OutputError: The folder cannot be written.
+        TrainingError: The loss is not finite, or memory ran out.
     """
-    if (folder / "run.json").exists():
+    if (folder / RUN_NAME).exists():
         raise UsageError(f"Expected a new run folder, got one with a run in it ({folder}).", hint="Choose another -o.")
     train_rows, val_rows = manifest.select(split="train"), manifest.select(split="val")
     labels = require_labels(train_rows, where="split train")
@@ -348,65 +267,9 @@ def train(
         history.append(record)
         if record.val_loss < best_loss:
             best_loss = record.val_loss
-            with files.replacing(folder / WEIGHTS_NAME) as temporary:
-                named = temporary.with_suffix(".weights.h5")  # Keras insists on this ending
-                try:
-                    model.save_weights(named)
-                    named.replace(temporary)
-                finally:
-                    named.unlink(missing_ok=True)
+            save_weights(run, model)
             run = dataclasses.replace(run, best_epoch=epoch)
         run = dataclasses.replace(run, history=tuple(history))
-        _save(run)
+        save_record(run)
         on_epoch(record)
     return run
-
-
-def load_run(folder: Path) -> Run:
-    """Returns what a run folder says about itself; the weights are not read.
-
-    Raises:
-        UsageError: The folder holds no finished epoch.
-    """
-    file = folder / "run.json"
-    try:
-        values = json.loads(file.read_text("utf-8"))
-        if values["schema"] != RUN_SCHEMA:
-            raise UsageError(f"Expected {RUN_SCHEMA}, got {values['schema']} ({file}).")
-        run = Run(
-            folder,
-            Recipe(**values["recipe"]),
-            tuple(values["labels"]),
-            values["positive_label"],
-            values["data_sha256"],
-            tuple(EpochRecord(**record) for record in values["history"]),
-            values["best_epoch"],
-            dict(values["environment"]),
-        )
-    except OSError as error:
-        raise UsageError(
-            f"Expected a run folder, got none at {folder}.",
-            hint="Make one with: edgegender train --data faces.csv",
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        if isinstance(error, UsageError):
-            raise
-        raise UsageError(f"Expected the record of a run, got damaged JSON ({file}).") from error
-    if not run.weights_file.is_file():
-        raise UsageError(f"Expected the weights of a run, got none ({run.weights_file}).", hint="Train it again.")
-    return run
-
-
-def load_model(run: Run) -> keras.Model:
-    """Returns the run's network, built from code, with the best epoch's weights.
-
-    Raises:
-        UsageError: The weights belong to another network or are damaged.
-    """
-    recipe = dataclasses.replace(run.recipe, start_weights="none")
-    model = build_model(recipe, len(run.labels))
-    try:
-        model.load_weights(run.weights_file)
-    except (ValueError, OSError, KeyError) as error:
-        raise UsageError(f"Expected the weights of this run, got others ({run.weights_file}).") from error
-    return model

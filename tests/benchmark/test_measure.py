@@ -17,9 +17,10 @@ import pytest
 from edgegender.benchmark import measure
 from edgegender.benchmark.measure import SpeedInputs, StagePhoto, measure_latency, measure_stages, run_worker
 from edgegender.benchmark.records import Durations
-from edgegender.benchmark.worker import memory_bytes, time_runs
+from edgegender.benchmark.worker import time_runs
 from edgegender.entities import FaceBox, QuantizationScheme
 from edgegender.errors import MeasurementError, ModelFileError, UsageError
+from edgegender.memory import memory_bytes
 from edgegender.runtime.classifier import Classifier
 from edgegender.runtime.model_file import read_model
 from tests.pictures import noise, write_photo
