@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,24 +53,22 @@ def replacing(path: Path) -> Iterator[Path]:
         raise OutputError(
             f"Expected a file or nothing at {path}, got a folder or a device.", hint="Choose another name."
         )
+    # The name is known before the file is: mkstemp leaves a file without an owner when Ctrl-C arrives inside of it.
+    temporary = path.parent / f".part-{secrets.token_hex(8)}{path.suffix}"
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".part-", suffix=path.suffix)
-        os.close(handle)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-    temporary = Path(name)
-    try:
+        temporary.touch(mode=0o600, exist_ok=False)
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes 0600; a result is as readable as any other file
+        temporary.chmod(0o666 & ~umask)  # private while it is made; a result is as readable as any other file
         temporary.replace(path)
     except OSError as error:
         raise _cannot_write(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -368,7 +368,7 @@ def test_a_named_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a\0b.jpg", "a" * 300 + ".jpg"], ids=["NUL", "too long"])
 def test_a_name_that_no_file_can_have_is_an_image_error(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ImageError, match=r"Expected a readable file, got (embedded null byte|File name too long)"):
+    with pytest.raises(ImageError, match=r"Expected a readable file, got .*(embedded null|File name too long)"):
         images.read_image(tmp_path / name)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import click
 
-from edgegender.errors import UsageError
+from edgegender.errors import OutputError, UsageError
 
 FOLDER = click.Path(path_type=Path)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
@@ -92,3 +93,26 @@ def require_choice(value: str, allowed: Sequence[str], name: str) -> str:
     if value not in allowed:
         raise UsageError(f"Expected {name} of {', '.join(allowed)}, got {value!r}.")
     return value
+
+
+def require_writable(path: Path) -> None:
+    """Finds out before the work, not after it, that a result cannot be written. Makes nothing.
+
+    Raises:
+        OutputError: ``path`` is a folder, or its folder cannot be made or written.
+    """
+    try:
+        is_taken = path.is_dir()
+        folder = path.absolute().parent
+        while not folder.exists():
+            folder = folder.parent
+        is_writable = folder.is_dir() and os.access(
+            folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids
+        )
+        path.exists()  # raises where the name itself is too long
+    except OSError as error:
+        raise OutputError(
+            f"Expected a file that can be written, got {error.strerror or error} ({path}).", hint="Choose another name."
+        ) from error
+    if is_taken or not is_writable:
+        raise OutputError(f"Expected a file that can be written, got {path}.", hint="Choose another name or folder.")

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
-from edgegender.cli.console import FOLDER, data_option, json_option, note, print_json, print_table, warn
+from edgegender.cli.console import (
+    FOLDER,
+    data_option,
+    json_option,
+    note,
+    print_json,
+    print_table,
+    require_choice,
+    require_writable,
+    warn,
+)
 from edgegender.errors import CheckFailedError, DataError, UsageError
 
 if TYPE_CHECKING:
@@ -117,7 +127,6 @@ def command(
     Refused with exit 1, and nothing is written, when accuracy falls by more than --max-drop, when one label is hardly
     ever answered any more, or when a calibration photo is also evaluated on.
     """
-    from edgegender.cli.console import require_choice
     from edgegender.conversion.calibration import MIN_PHOTOS, build_representative, check_disjoint, choose_rows
     from edgegender.conversion.convert import convert, write_model
     from edgegender.data.manifest import SPLITS, Manifest, read_manifest
@@ -133,6 +142,7 @@ def command(
     target = output or run_folder / "model.tflite"
     if target.suffix != ".tflite" or target.is_dir():
         raise UsageError(f"Expected a file name ending in .tflite, got {target}.")
+    require_writable(target)
     run = load_run(run_folder)
     manifest = read_manifest(data_path)
     evaluation_rows = manifest.select(split=evaluation_split)

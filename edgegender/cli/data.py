@@ -10,7 +10,17 @@ from pathlib import Path
 
 import click
 
-from edgegender.cli.console import FOLDER, detector_options, json_option, note, print_json, print_table, progress, warn
+from edgegender.cli.console import (
+    FOLDER,
+    detector_options,
+    json_option,
+    note,
+    print_json,
+    print_table,
+    progress,
+    require_writable,
+    warn,
+)
 from edgegender.errors import CheckFailedError, UsageError
 
 
@@ -65,6 +75,7 @@ def index(
     from edgegender.data.index import index_folder
     from edgegender.data.manifest import read_manifest, write_manifest
 
+    require_writable(output)
     with progress("indexing") as update:
         rows = index_folder(
             folder,
@@ -104,6 +115,8 @@ def check(manifest_path: Path, output: Path | None, as_json: bool) -> None:
     from edgegender.data.check import check_manifest, exclude_faults
     from edgegender.data.manifest import read_manifest, write_manifest
 
+    if output is not None:
+        require_writable(output)
     manifest = read_manifest(manifest_path)
     with progress("checking") as update:
         report = check_manifest(manifest, on_progress=update)
@@ -170,6 +183,7 @@ def crop(
 
     if detector == "none":
         raise UsageError("Expected a detector that finds faces, got none.", hint="Train on face crops as they are.")
+    require_writable(output / "faces.csv")
     manifest = read_manifest(manifest_path)
     create_detector(detector, detector_path)  # a wrong file is told here, once, and not by each process
     with progress("cropping") as update:

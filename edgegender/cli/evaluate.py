@@ -16,6 +16,8 @@ from edgegender.cli.console import (
     print_json,
     print_table,
     progress,
+    require_choice,
+    require_writable,
     warn,
 )
 from edgegender.errors import MissingDependencyError
@@ -126,12 +128,13 @@ def command(
     Rows with a face_box are cropped by it. For others --detector looks for the face; none takes the photo as a crop.
     """
     from edgegender import files
-    from edgegender.cli.console import require_choice
     from edgegender.data.manifest import SPLITS, read_manifest, require_labels
     from edgegender.reporting.evaluation import evaluation_to_json
     from edgegender.reporting.figures import draw_confusion
 
     require_choice(split, (*SPLITS, "all"), "--split")
+    if output is not None:
+        require_writable(output / "evaluation.json")
     manifest = read_manifest(data_path).select(split=None if split == "all" else split)
     require_labels(manifest, where=f"{data_path}, split {split}")
     if model is not None and model.is_dir():

@@ -32,8 +32,18 @@ _COMMANDS = {
 }
 
 
+class _ReaderLeftError(Exception):
+    """Nobody reads standard output any more (``| head``). Not an OSError: click ends the process for those itself."""
+
+
 class _LazyGroup(click.Group):
     """Imports a command's module when the command is asked for."""
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderLeftError from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -70,6 +80,10 @@ def cli(ctx: click.Context, debug: bool) -> None:
 
 
 def _fail(message: str, hint: str, exit_code: int) -> NoReturn:
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _close_stdout()
     one_line = " ".join(message.split())
     sys.stderr.write(f"error: {one_line}\n")
     if hint:
@@ -92,15 +106,35 @@ def _terminate(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _close_stdout() -> None:
-    """The reader of a pipe went away (`| head`): what is left in the buffer has nobody to go to."""
+    """The pipe or the disk behind it is of no use any more: what is left in the buffer has nowhere to go."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def main(arguments: list[str] | None = None) -> None:  # noqa: C901 - one arm an ending
+def _explain(error: BaseException, arguments: list[str]) -> tuple[str, str, int]:
+    """Returns what to say about an error, what to do, and the exit code."""
+    if isinstance(error, EdgeGenderError):
+        return str(error), error.hint or f"edgegender {_command_of(arguments)}--help", error.exit_code
+    if isinstance(error, click.ClickException):
+        context = getattr(error, "ctx", None)
+        return error.format_message(), f"{context.command_path if context else 'edgegender'} --help", 2
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return "Interrupted.", "Nothing was left half-written.", EXIT_INTERRUPTED
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        what = f"Expected files and devices that work, got {error.strerror or error}{where}."
+        return what, "Choose another name or place, or make room.", 3
+    if isinstance(error, MemoryError):
+        return "Expected enough memory, got none left.", "Use fewer photos, a smaller batch or a smaller input.", 3
+    # the last net: a user never sees a traceback without --debug
+    return f"Unexpected {type(error).__name__}: {error}", "Run it again with --debug and report what it prints.", 3
+
+
+def main(arguments: list[str] | None = None) -> None:
     """Runs the command line and leaves with its exit code."""
     # Native libraries read these when they load; the library itself never touches the environment.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    is_whole_process = arguments is None
     arguments = sys.argv[1:] if arguments is None else arguments
     is_debug = "--debug" in arguments
     arguments = [argument for argument in arguments if argument != "--debug"]
@@ -108,28 +142,17 @@ def main(arguments: list[str] | None = None) -> None:  # noqa: C901 - one arm an
     try:
         cli.main(arguments, prog_name="edgegender", standalone_mode=False, obj={"debug": is_debug})
         sys.stdout.flush()
-    except EdgeGenderError as error:
-        if is_debug:
-            raise
-        _fail(str(error), error.hint or f"edgegender {_command_of(arguments)}--help", error.exit_code)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
-    except click.ClickException as error:
-        context = getattr(error, "ctx", None)
-        _fail(error.format_message(), f"{context.command_path} --help" if context else "edgegender --help", 2)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("Interrupted.", "Nothing was left half-written.", EXIT_INTERRUPTED)
-    except BrokenPipeError:
+    except (_ReaderLeftError, BrokenPipeError):
         _close_stdout()
-        sys.exit(0)
-    except MemoryError:
-        if is_debug:
+    except (Exception, KeyboardInterrupt) as error:
+        is_user = isinstance(error, (click.ClickException, click.Abort, KeyboardInterrupt))
+        if is_debug and not is_user:
             raise
-        _fail("Expected enough memory, got none left.", "Use fewer photos, a smaller batch or a smaller input.", 3)
-    except Exception as error:  # the last net: a user never sees a traceback without --debug
-        if is_debug:
-            raise
-        _fail(f"Unexpected {type(error).__name__}: {error}", "Run it again with --debug and report what it prints.", 3)
+        if is_whole_process and isinstance(error, (click.Abort, KeyboardInterrupt)):
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the way out
+        _fail(*_explain(error, arguments))
     sys.exit(0)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgegender.cli.console import FOLDER, detector_options, progress, warn
+from edgegender.cli.console import FOLDER, detector_options, progress, require_writable, warn
 from edgegender.errors import CheckFailedError, ImageError, UsageError
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def command(
     from edgegender.runtime.photos import PhotoPredictor
 
     found = _expand(paths)
+    if annotate is not None:
+        require_writable(annotate / "photo.jpg")
     predictor = PhotoPredictor(
         Classifier(model, num_threads=threads),
         create_detector(detector, detector_path),

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from edgegender.entities import UInt8Array
 from edgegender.errors import CheckFailedError, MissingDependencyError
@@ -52,7 +53,7 @@ def convert_to_uint8(model: keras.Model, representative: UInt8Array) -> bytes:
         def serve(self, image: object) -> dict[str, object]:
             return {OUTPUT_NAME: model(image, training=False)}
 
-    def representative_dataset() -> Iterator[list[np.ndarray]]:
+    def representative_dataset() -> Iterator[list[npt.NDArray[np.float32]]]:
         yield [to_float(full_range)[np.newaxis]]
         for image in representative:
             yield [to_float(image)[np.newaxis]]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 import re
+import signal
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -23,7 +25,7 @@ from edgegender.preprocess import crop_square
 
 DEFAULT_CONTEXT = 1.8  # room for a margin of 1.3 and for shifts and zooms in training
 DEFAULT_SIZE_PX = 176
-_CHUNK_PHOTOS = 16
+_CHUNK_PHOTOS = 4  # few, because Ctrl-C waits for the chunks under way; a photo costs far more than its way here
 
 
 class Detector(Protocol):
@@ -115,9 +117,23 @@ def _crop_in_worker(job: tuple[_Task, CropSettings]) -> _Outcome:
     return _crop_one(job[0], job[1], _worker_detector)
 
 
+@contextlib.contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Holds Ctrl-C back in the processes that start in the block, for as long as they live.
+
+    A terminal sends it to all of them at once: each would print a traceback of its own. Here only the one that
+    started them hears of it, and ends them.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _run(
     tasks: Iterable[_Task], settings: CropSettings, make_detector: Callable[[], Detector], workers: int
-) -> Iterator[_Outcome]:
+) -> Generator[_Outcome, None, None]:
     detector = make_detector()  # with workers, too: an error of theirs would only say that the pool is broken
     if workers == 1:
         for task in tasks:
@@ -125,7 +141,9 @@ def _run(
         return
     pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (make_detector,))
     try:
-        yield from pool.map(_crop_in_worker, [(task, settings) for task in tasks], chunksize=_CHUNK_PHOTOS)
+        with _interrupts_held_back():
+            outcomes = pool.map(_crop_in_worker, [(task, settings) for task in tasks], chunksize=_CHUNK_PHOTOS)
+        yield from outcomes
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -135,6 +153,11 @@ def _target_name(row: ManifestRow, suffix: str) -> str:
     label = re.sub(r"[^\w -]", "_", row.label)  # a label such as "../x" must not lead out of the folder
     stem = PurePosixPath(row.path).stem[:60]
     return f"{label}/{stem}-{hashlib.sha256(row.path.encode()).hexdigest()[:10]}{suffix}"
+
+
+def _cropped_row(row: ManifestRow, name: str, outcome: _Outcome) -> ManifestRow:
+    extra = {**row.extra, "width": str(outcome.side_px), "height": str(outcome.side_px), "original": row.path}
+    return replace(row, path=name, sha256=outcome.sha256, face_box=outcome.box, exclude=outcome.problem, extra=extra)
 
 
 def _no_progress(done: int, total: int) -> None:
@@ -180,27 +203,18 @@ def crop_faces(
     rows: list[ManifestRow] = []
     problems: Counter[str] = Counter()
     no_face, several, unreadable = [], [], []
-    outcomes = _run(tasks, settings, make_detector, workers)
-    for done, (row, name, outcome) in enumerate(zip(usable, names, outcomes, strict=True), start=1):
-        problems[outcome.problem] += 1
-        if outcome.problem == "no_face":
-            no_face.append(row.path)
-        elif outcome.problem:
-            unreadable.append(row.path)
-        elif outcome.num_faces > 1:
-            several.append(row.path)
-        extra = {**row.extra, "width": str(outcome.side_px), "height": str(outcome.side_px), "original": row.path}
-        rows.append(
-            replace(
-                row,
-                path=name,
-                sha256=outcome.sha256,
-                face_box=outcome.box,
-                exclude=outcome.problem,
-                extra=extra,
-            )
-        )
-        on_progress(done, len(usable))
+    # closing: an interrupt in on_progress, too, ends the workers at once and not when all photos are done
+    with contextlib.closing(_run(tasks, settings, make_detector, workers)) as outcomes:
+        for done, (row, name, outcome) in enumerate(zip(usable, names, outcomes, strict=True), start=1):
+            problems[outcome.problem] += 1
+            if outcome.problem == "no_face":
+                no_face.append(row.path)
+            elif outcome.problem:
+                unreadable.append(row.path)
+            elif outcome.num_faces > 1:
+                several.append(row.path)
+            rows.append(_cropped_row(row, name, outcome))
+            on_progress(done, len(usable))
     if not problems[""]:
         raise DataError(
             f"Expected faces, got none in {len(usable)} photos ({manifest.folder}).",

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 
 from edgegender.entities import FaceBox, Preprocessing, UInt8Array
 from edgegender.preprocess import crop_square, to_input
 
 
-def _clip(image: np.ndarray) -> UInt8Array:
+def _clip(image: npt.NDArray[np.floating]) -> UInt8Array:
     return np.asarray(np.clip(image, 0, 255), np.uint8)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from edgegender import files
 from edgegender.data.manifest import Manifest, require_labels
@@ -81,7 +82,7 @@ def predict_scores(
     Raises:
         DataError: No photo could be read.
     """
-    scores: list[np.ndarray] = []
+    scores: list[npt.NDArray[np.float32]] = []
     positions: list[int] = []
     for inputs, kept in evaluation_batches(samples, preprocessing):
         # predict_on_batch traces one graph; a ragged last batch would trace a second one
