@@ -1,0 +1,1 @@
+"""An environment of its own, as on a device."""
