@@ -7,6 +7,7 @@ import hashlib
 import math
 import re
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -118,17 +119,33 @@ def _crop_in_worker(job: tuple[_Task, CropSettings]) -> _Outcome:
 
 
 @contextlib.contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Holds Ctrl-C back in the processes that start in the block, for as long as they live.
-
-    A terminal sends it to all of them at once: each would print a traceback of its own. Here only the one that
-    started them hears of it, and ends them.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _interrupts_deferred() -> Iterator[None]:
+    """Defers Ctrl-C to the end of the block: a half-made pool or a half-started process would print a traceback."""
+    if threading.current_thread() is not threading.main_thread():  # Python hands signals to the main thread only
+        yield
+        return
+    heard: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGINT, handler or signal.SIG_DFL)
+    if heard:
+        signal.raise_signal(signal.SIGINT)
+
+
+@contextlib.contextmanager
+def _interrupts_masked() -> Iterator[None]:
+    """Keeps Ctrl-C from the processes that start in the block, for as long as they live.
+
+    A terminal sends it to all of them at once: each would print a traceback of its own. They inherit this mask, and
+    the process that started them ends them.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _run(
@@ -139,13 +156,16 @@ def _run(
         for task in tasks:
             yield _crop_one(task, settings, detector)
         return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (make_detector,))
+    pool: ProcessPoolExecutor | None = None
     try:
-        with _interrupts_held_back():
-            outcomes = pool.map(_crop_in_worker, [(task, settings) for task in tasks], chunksize=_CHUNK_PHOTOS)
+        with _interrupts_deferred():
+            pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (make_detector,))
+            with _interrupts_masked():  # after the pool is made: Python's resource tracker takes the mask off
+                outcomes = pool.map(_crop_in_worker, [(task, settings) for task in tasks], chunksize=_CHUNK_PHOTOS)
         yield from outcomes
     finally:
-        pool.shutdown(cancel_futures=True)
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
 
 
 def _target_name(row: ManifestRow, suffix: str) -> str:
