@@ -1,0 +1,115 @@
+"""Reading a run folder: what was written comes back, and what is damaged is refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgegender.errors import UsageError
+from edgegender.training import run_folder
+from edgegender.training.run_folder import Run, load_model, load_run
+from tests.trained_run import TrainedRun
+
+pytest.importorskip("keras", reason="the [train] extra is not installed")
+pytestmark = pytest.mark.tensorflow
+
+
+def test_a_run_reads_back_as_it_was_returned(trained: TrainedRun) -> None:
+    assert load_run(trained.run.folder) == trained.run
+
+
+def test_a_folder_without_a_run_is_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(UsageError, match="Expected a run folder, got none at") as caught:
+            load_run(folder)
+        assert "edgegender train" in caught.value.hint
+
+
+def altered(**changes: object) -> Callable[[dict[str, object]], object]:
+    return lambda record: {**record, **changes}
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        lambda _: "",
+        lambda _: "{",
+        lambda _: "[" * 100_000,
+        lambda _: [],
+        lambda _: None,
+        lambda record: {name: value for name, value in record.items() if name != "recipe"},
+        altered(schema="edgegender.run/2"),
+        altered(recipe={}),
+        altered(recipe={"name": "x", "later": 1}),
+        altered(recipe=None),
+        altered(labels="female,male"),
+        altered(labels=["male"]),
+        altered(labels=[1, 2]),
+        altered(positive_label="young"),
+        altered(history=[{"epoch": 1}]),
+        altered(history=[]),
+        altered(history=None),
+        altered(best_epoch=0),
+        altered(best_epoch=99),
+        altered(best_epoch="1"),
+        altered(environment=None),
+    ],
+    ids=[
+        "empty", "cut", "deep", "list", "null", "no recipe", "newer", "empty recipe", "unknown key", "null recipe",
+        "labels as text", "one label", "labels as numbers", "unknown positive", "half an epoch", "no epoch",
+        "null history", "epoch 0", "epoch 99", "epoch as text", "no environment",
+    ],
+)  # fmt: skip
+def test_a_damaged_record_is_refused(
+    trained: TrainedRun, tmp_path: Path, alter: Callable[[dict[str, object]], object]
+) -> None:
+    record = json.loads((trained.run.folder / "run.json").read_text())
+    value = alter(record)
+    (tmp_path / "run.json").write_text(value if isinstance(value, str) else json.dumps(value))
+    (tmp_path / "best.weights.h5").touch()
+    with pytest.raises(UsageError, match="Expected ") as caught:
+        load_run(tmp_path)
+    assert caught.value.hint
+
+
+def test_a_recipe_out_of_its_range_is_named(trained: TrainedRun, tmp_path: Path) -> None:
+    record = json.loads((trained.run.folder / "run.json").read_text())
+    record["recipe"]["input_size_px"] = 7
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(UsageError, match=r"Expected input_size_px in \[32, 512\], got 7"):
+        load_run(tmp_path)
+
+
+def test_a_run_without_its_weights_is_refused(trained: TrainedRun, tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_bytes((trained.run.folder / "run.json").read_bytes())
+    with pytest.raises(UsageError, match="Expected the weights of a run, got none") as caught:
+        load_run(tmp_path)
+    assert caught.value.hint == "Train it again."
+
+
+@pytest.mark.parametrize("content", [b"", b"no weights", None], ids=["empty", "text", "cut"])
+def test_damaged_weights_are_refused(trained: TrainedRun, tmp_path: Path, content: bytes | None) -> None:
+    whole = trained.run.weights_file.read_bytes()
+    (tmp_path / "best.weights.h5").write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(UsageError, match="Expected the weights of this run, got others"):
+        load_model(dataclasses.replace(trained.run, folder=tmp_path))
+
+
+def test_weights_of_another_network_are_refused(trained: TrainedRun) -> None:
+    wider = dataclasses.replace(trained.run, recipe=dataclasses.replace(trained.run.recipe, alpha=1.0))
+    with pytest.raises(UsageError, match="Expected the weights of this run, got others"):
+        load_model(wider)
+
+
+def test_a_network_is_built_without_its_start_weights(trained: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run moves to a machine without internet: nothing is downloaded only to be overwritten."""
+    run: Run = trained.run
+    asked = []
+    build = run_folder.build_model
+    monkeypatch.setattr(run_folder, "build_model", lambda recipe, count: asked.append(recipe) or build(recipe, count))
+    load_model(run)
+    assert [recipe.start_weights for recipe in asked] == ["none"]
