@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -22,6 +22,11 @@ class Interval:
     value: float
     low: float
     high: float
+
+
+def interval_to_json(interval: Interval) -> dict[str, float]:
+    """Returns a measured value and its 95 % interval as they are recorded, to six decimals."""
+    return {name: round(value, 6) for name, value in asdict(interval).items()}
 
 
 @dataclass(frozen=True)

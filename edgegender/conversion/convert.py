@@ -23,10 +23,10 @@ from edgegender.errors import UsageError
 from edgegender.memory import memory_bytes
 from edgegender.metrics import (
     Evaluation,
-    Interval,
     apply_temperature,
     evaluate_scores,
     fit_temperature,
+    interval_to_json,
     unsure_band,
 )
 from edgegender.runtime.interpreter import Interpreter
@@ -82,11 +82,6 @@ class Conversion:
 def _quantized_scores(content: bytes, photos: MeasuredPhotos) -> FloatArray:
     interpreter = Interpreter(content)
     return np.stack([interpreter.run(image) for image in photos.inputs()])
-
-
-def interval_to_json(interval: Interval) -> dict[str, float]:
-    """Returns a measured value and its 95 % interval for a record."""
-    return {name: round(value, 6) for name, value in dataclasses.asdict(interval).items()}
 
 
 def _metrics_json(gate: GateReport, calibrated: Evaluation, evaluation_split: str) -> dict[str, object]:

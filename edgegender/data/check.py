@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from edgegender import files, images
+from edgegender import images
 from edgegender.data.manifest import Manifest, ManifestRow
 from edgegender.errors import ImageError
 
@@ -68,11 +69,12 @@ def check_manifest(manifest: Manifest, *, on_progress: Callable[[int, int], None
     by_content: dict[str, list[ManifestRow]] = defaultdict(list)
     for done, row in enumerate(usable, start=1):
         try:
-            images.read_image(manifest.file(row))
-            digest = files.hash_file(manifest.file(row))
+            content = images.read_bytes(manifest.file(row))
+            images.decode_image(content, where=str(manifest.file(row)))
         except ImageError as error:
             unreadable.append(UnreadablePhoto(row.path, error.kind))
         else:
+            digest = hashlib.sha256(content).hexdigest()
             if row.sha256 and row.sha256 != digest:
                 changed.append(row.path)
             by_content[digest].append(row)

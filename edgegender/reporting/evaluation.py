@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -12,7 +11,7 @@ from edgegender import images
 from edgegender.data.manifest import Manifest
 from edgegender.entities import FloatArray, IntArray
 from edgegender.errors import DataError, ImageError
-from edgegender.metrics import Evaluation, Interval
+from edgegender.metrics import Evaluation, Interval, interval_to_json, predict_labels
 from edgegender.runtime.classifier import Classifier
 from edgegender.runtime.detector import FaceDetector, WholeImageDetector
 
@@ -96,10 +95,6 @@ def score_photos(
     )
 
 
-def _interval(interval: Interval) -> dict[str, float]:
-    return {name: round(value, 6) for name, value in dataclasses.asdict(interval).items()}
-
-
 def evaluation_to_json(evaluation: Evaluation, **about: object) -> dict[str, object]:
     """Returns an evaluation as it is recorded, with what it is about (model, data, split) in front.
 
@@ -114,14 +109,14 @@ def evaluation_to_json(evaluation: Evaluation, **about: object) -> dict[str, obj
         "labels": list(evaluation.labels),
         "positive_label": evaluation.positive_label,
         "threshold": evaluation.threshold,
-        "accuracy": _interval(evaluation.accuracy),
-        "f1": _interval(evaluation.f1),
+        "accuracy": interval_to_json(evaluation.accuracy),
+        "f1": interval_to_json(evaluation.f1),
         "macro_f1": round(evaluation.macro_f1, 6),
         "by_label": {
             label: {
-                "precision": _interval(report.precision),
-                "recall": _interval(report.recall),
-                "f1": _interval(report.f1),
+                "precision": interval_to_json(report.precision),
+                "recall": interval_to_json(report.recall),
+                "f1": interval_to_json(report.f1),
                 "num_photos": report.num_photos,
             }
             for label, report in evaluation.by_label.items()
@@ -152,10 +147,7 @@ def summarize_coverage(scored: ScoredPhotos, unsure_below: float, evaluation: Ev
         evaluation: Of the same answers, for its threshold.
     """
     positive = evaluation.labels.index(evaluation.positive_label)
-    if len(evaluation.labels) == 2:
-        chosen = np.where(scored.scores[:, positive] >= evaluation.threshold, positive, 1 - positive)
-    else:
-        chosen = scored.scores.argmax(axis=1)
+    chosen = predict_labels(scored.scores, positive_index=positive, threshold=evaluation.threshold)
     confidence = scored.scores[np.arange(len(chosen)), chosen]
     is_sure = confidence >= unsure_below
     right = (chosen == scored.annotated) & is_sure
