@@ -25,6 +25,25 @@ class QuantizationScheme(str, Enum):
 
 
 @dataclass(frozen=True)
+class FaceLandmarks:
+    """Four points of a face that every detector with landmarks gives. Pixels (x, y) of the photo; may lie outside.
+
+    Left and right are those of the picture, not of the person.
+
+    Args:
+        left_eye: Centre of the eye on the left of the picture.
+        right_eye: Centre of the other eye.
+        nose: Tip of the nose.
+        mouth: Centre of the mouth.
+    """
+
+    left_eye: tuple[float, float]
+    right_eye: tuple[float, float]
+    nose: tuple[float, float]
+    mouth: tuple[float, float]
+
+
+@dataclass(frozen=True)
 class FaceBox:
     """A square around a face: from the hairline to the chin, wherever the head is turned.
 
@@ -36,6 +55,7 @@ class FaceBox:
         x2: Right edge, pixels.
         y2: Bottom edge, pixels.
         score: The detector's confidence in [0, 1].
+        landmarks: Eyes, nose and mouth; ``None`` from a detector that does not look for them.
     """
 
     x1: float
@@ -43,6 +63,7 @@ class FaceBox:
     x2: float
     y2: float
     score: float = 1.0
+    landmarks: FaceLandmarks | None = None
 
     @property
     def side_px(self) -> float:

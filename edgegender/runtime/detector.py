@@ -10,7 +10,7 @@ from typing import Protocol
 import cv2
 import numpy as np
 
-from edgegender.entities import FaceBox, UInt8Array
+from edgegender.entities import FaceBox, FaceLandmarks, UInt8Array
 from edgegender.errors import UsageError
 
 DETECTOR_NAMES = ("cascade", "yunet", "none")
@@ -49,10 +49,15 @@ class _WorkImage:
     scale: float
     pad_px: int
 
-    def to_photo(self, center_x: float, center_y: float, side: float, score: float) -> FaceBox:
-        x, y = (center_x - self.pad_px) / self.scale, (center_y - self.pad_px) / self.scale
+    def point_to_photo(self, x: float, y: float) -> tuple[float, float]:
+        return (x - self.pad_px) / self.scale, (y - self.pad_px) / self.scale
+
+    def to_photo(
+        self, center_x: float, center_y: float, side: float, score: float, landmarks: FaceLandmarks | None = None
+    ) -> FaceBox:
+        x, y = self.point_to_photo(center_x, center_y)
         half = side / self.scale / 2
-        return FaceBox(x - half, y - half, x + half, y + half, score)
+        return FaceBox(x - half, y - half, x + half, y + half, score, landmarks)
 
 
 def _prepare(image: UInt8Array) -> _WorkImage:
@@ -249,11 +254,17 @@ class YuNetDetector:
         _, found = self._network.detect(cv2.cvtColor(work.image, cv2.COLOR_RGB2BGR))
         rows = np.zeros((0, 15)) if found is None else np.asarray(found, np.float64)
         longest = max(height, width) - 2 * work.pad_px
-        boxes = [
-            work.to_photo(x + w / 2, y + h / 2, h, score)
-            for x, y, w, h, score in rows[:, [0, 1, 2, 3, 14]].tolist()
-            if h >= MIN_FACE_FRACTION * longest
-        ]
+        boxes = []
+        for x, y, w, h, *points, score in rows.tolist():
+            if h < MIN_FACE_FRACTION * longest:
+                continue
+            # the eye and the mouth corner of the person's right side stand first, on the left of an upright picture
+            left_eye, right_eye, nose, left_corner, right_corner = (
+                work.point_to_photo(*points[start : start + 2]) for start in range(0, 10, 2)
+            )
+            mouth = ((left_corner[0] + right_corner[0]) / 2, (left_corner[1] + right_corner[1]) / 2)
+            landmarks = FaceLandmarks(left_eye, right_eye, nose, mouth)
+            boxes.append(work.to_photo(x + w / 2, y + h / 2, h, score, landmarks))
         return _by_prominence(boxes, image_rgb)
 
 
