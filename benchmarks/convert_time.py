@@ -20,8 +20,9 @@ from pathlib import Path
 
 from edgegender.benchmark.machine import describe_machine
 from edgegender.data.drawn_faces import write_drawn_faces
-from edgegender.data.index import assign_splits
-from edgegender.data.manifest import read_manifest, write_manifest
+from edgegender.data.manifest import Manifest
+from edgegender.data.manifest_file import read_manifest, write_manifest
+from edgegender.data.split import assign_splits
 from edgegender.training.loop import train
 from edgegender.training.recipes import load_recipe
 
@@ -32,7 +33,7 @@ NUM_REPRESENTATIVE = 500
 def prepare(folder: Path, num_faces: int) -> None:
     """Makes photos with splits, and a run of one epoch from random weights."""
     rows = write_drawn_faces(folder, num_faces=num_faces, seed=5)
-    write_manifest(folder / "faces.csv", assign_splits(rows, ratios=(70, 10, 20), seed=0))
+    write_manifest(folder / "faces.csv", assign_splits(Manifest.from_rows(folder, rows), ratios=(70, 10, 20), seed=0))
     recipe = load_recipe("edge", [f"input_size_px={INPUT_SIZE_PX}", "start_weights=none", "epochs=1"])
     train(read_manifest(folder / "faces.csv"), recipe, folder / "run")
 

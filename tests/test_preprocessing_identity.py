@@ -23,7 +23,8 @@ from edgegender.conversion import convert as conversion
 from edgegender.conversion.calibration import choose_rows
 from edgegender.conversion.convert import MeasuredPhotos
 from edgegender.data.drawn_faces import draw_attributes, draw_face
-from edgegender.data.manifest import Manifest, ManifestRow, read_manifest, write_manifest
+from edgegender.data.manifest import Manifest, ManifestRow
+from edgegender.data.manifest_file import read_manifest, write_manifest
 from edgegender.entities import FaceBox, Preprocessing, UInt8Array
 from edgegender.files import hash_file
 from edgegender.preprocess import to_float, to_input

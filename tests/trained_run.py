@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from edgegender.data.drawn_faces import write_drawn_faces
-from edgegender.data.index import assign_splits
-from edgegender.data.manifest import Manifest, read_manifest, write_manifest
+from edgegender.data.manifest import Manifest
+from edgegender.data.manifest_file import read_manifest, write_manifest
+from edgegender.data.split import assign_splits
 from edgegender.training.loop import StepReport, train
 from edgegender.training.recipes import Recipe, load_recipe
 from edgegender.training.run_folder import EpochRecord, Run
@@ -62,7 +63,7 @@ def small_recipe(*overrides: str) -> Recipe:
 def write_drawn_set(folder: Path, *, num_faces: int = NUM_FACES, seed: int = 7) -> Path:
     """Draws faces, gives them splits (60, 15 and 25 of a hundred), and returns their manifest's path."""
     rows = write_drawn_faces(folder, num_faces=num_faces, seed=seed, size_px=96)
-    write_manifest(folder / "faces.csv", assign_splits(rows, ratios=(60, 15, 25), seed=0))
+    write_manifest(folder / "faces.csv", assign_splits(Manifest.from_rows(folder, rows), ratios=(60, 15, 25), seed=0))
     return folder / "faces.csv"
 
 

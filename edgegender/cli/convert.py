@@ -129,7 +129,8 @@ def command(
     """
     from edgegender.conversion.calibration import MIN_PHOTOS, build_representative, check_disjoint, choose_rows
     from edgegender.conversion.convert import convert, write_model
-    from edgegender.data.manifest import SPLITS, Manifest, read_manifest
+    from edgegender.data.manifest import SPLITS, Manifest
+    from edgegender.data.manifest_file import read_manifest
     from edgegender.entities import ModelMetadata, QuantizationScheme
     from edgegender.images import read_image
     from edgegender.preprocess import to_input
@@ -149,7 +150,7 @@ def command(
     if not len(evaluation_rows):
         raise DataError(f"Expected photos in split {evaluation_split}, got none ({data_path}).")
     chosen = choose_rows(manifest.select(split=representative_split), num_photos=representative, seed=seed)
-    check_disjoint(Manifest(manifest.folder, tuple(chosen)), evaluation_rows)
+    check_disjoint(Manifest.from_rows(manifest.folder, chosen), evaluation_rows)
     if len(chosen) < MIN_PHOTOS:
         warn(f"only {len(chosen)} representative photos; {MIN_PHOTOS} and more show the range of the activations")
     dataset = build_representative(

@@ -68,11 +68,12 @@ def _check(demo: _Demo, output: Path) -> None:
 
 
 def _predict(demo: _Demo, output: Path) -> None:
-    from edgegender.data.manifest import read_manifest
+    from edgegender.data.manifest_file import read_manifest
 
     manifest = read_manifest(output / "clean.csv").select(split="test")
     step = max(1, len(manifest) // _NUM_PREDICTED)
-    photos = [os.path.relpath(manifest.file(row)) for row in manifest.rows[::step][:_NUM_PREDICTED]]
+    chosen = manifest.take(range(0, len(manifest), step)[:_NUM_PREDICTED])
+    photos = [os.path.relpath(chosen.file(row)) for row in chosen]
     demo.run("predict", "--model", output / "model.tflite", "--annotate", output / "annotated", *photos)
 
 
@@ -83,7 +84,7 @@ def _is_embedded_fit(labels: Sequence[str]) -> bool:
 
 
 def _benchmark(demo: _Demo, output: Path, crops: Path) -> None:
-    from edgegender.data.manifest import read_manifest
+    from edgegender.data.manifest_file import read_manifest
 
     data = ("--data", crops, "--split", "test")
     demo.run("benchmark", output / "model.tflite", *data, "--quick", "-o", output / "trained.json")

@@ -128,7 +128,8 @@ def command(
     Rows with a face_box are cropped by it. For others --detector looks for the face; none takes the photo as a crop.
     """
     from edgegender import files
-    from edgegender.data.manifest import SPLITS, read_manifest, require_labels
+    from edgegender.data.manifest import SPLITS, require_labels
+    from edgegender.data.manifest_file import read_manifest
     from edgegender.reporting.evaluation import evaluation_to_json
     from edgegender.reporting.figures import draw_confusion
 

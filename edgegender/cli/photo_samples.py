@@ -96,7 +96,8 @@ def read_photos(data_path: Path, split: str, models: Sequence[Path | None], dete
         ModelFileError: A model is missing or damaged.
         DataError: There is no photo, or a label that a model does not know.
     """
-    from edgegender.data.manifest import SPLITS, read_manifest, require_labels
+    from edgegender.data.manifest import SPLITS, require_labels
+    from edgegender.data.manifest_file import read_manifest
     from edgegender.runtime.model_file import embedded_model_path, read_model
 
     require_choice(split, (*SPLITS, "all"), "--split")

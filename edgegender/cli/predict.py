@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def _expand(arguments: tuple[str, ...]) -> list[Path]:
     """Files stay as they are, folders give their photos, what is neither is tried as a glob."""
-    from edgegender.data.index import find_photos
+    from edgegender.data.readers import find_photos
 
     found: list[Path] = []
     for argument in arguments:

@@ -72,7 +72,7 @@ def command(
         return
     if data_path is None:
         raise UsageError("Expected a manifest, got none.", hint="Add --data faces.csv.")
-    from edgegender.data.manifest import read_manifest
+    from edgegender.data.manifest_file import read_manifest
     from edgegender.reporting.figures import draw_curves
     from edgegender.training.loop import train
     from edgegender.training.recipes import load_recipe

@@ -1,25 +1,26 @@
-"""The manifest: one row a photo. A CSV whose paths are relative to the CSV's own folder, so that both move together.
+"""The manifest: one row a photo, kept by column, so that a million rows fit into some hundred megabytes.
 
-Columns that edgegender knows: ``path`` and ``label`` (needed), ``split`` (train, val, test or empty), ``sha256``,
-``width``, ``height``, ``face_box`` ("x1 y1 x2 y2", pixels of the photo, a square), ``exclude`` (a reason; the row is
-then left out), ``source``. Every other column is kept as it is: a group, such as age or race.
+Columns that edgegender knows: ``path`` (relative to the manifest's own folder, so that both move together) and
+``label`` are needed; ``split`` (train, val, test or empty), ``source``, ``width`` and ``height`` (pixels), ``sha256``
+(of the file), ``phash`` (perceptual hash, 64 hexadecimal digits), ``face_box`` ("x1 y1 x2 y2", pixels of the photo, a
+square) and ``exclude`` (a reason; the row is then left out) are optional. Every other column is kept as it is: a
+group, such as age, race or person.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import compress
 from pathlib import Path
 
-from edgegender import files
 from edgegender.entities import FaceBox
 from edgegender.errors import DataError, ManifestError
 
 SPLITS = ("train", "val", "test")
-KNOWN_COLUMNS = ("path", "label", "split", "source", "width", "height", "sha256", "face_box", "exclude")
+KNOWN_COLUMNS = ("path", "label", "split", "source", "width", "height", "sha256", "phash", "face_box", "exclude")
+_ROW_FIELDS = frozenset({"path", "label", "split", "sha256", "face_box", "exclude"})
 
 
 @dataclass(frozen=True)
@@ -45,45 +46,126 @@ class ManifestRow:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
 class Manifest:
-    """Rows and the folder that their paths start from.
+    """Photos by column, and the folder that their paths start from. Nothing in it changes once it is made.
 
     Args:
         folder: The manifest's folder.
-        rows: In the order of the file.
+        columns: Cells as text, by column, all of one length; ``path`` and ``label`` must be there.
+
+    Raises:
+        ManifestError: A needed column is missing, or the lengths differ.
+
+    Example:
+        >>> faces = Manifest(Path("."), {"path": ["a.jpg", "b.jpg"], "label": ["cat", "dog"]})
+        >>> [row.path for row in faces.where(label == "dog" for label in faces.column("label"))]
+        ['b.jpg']
     """
 
-    folder: Path
-    rows: tuple[ManifestRow, ...]
+    def __init__(self, folder: Path, columns: Mapping[str, Sequence[str]]) -> None:
+        missing = [name for name in ("path", "label") if name not in columns]
+        lengths = {len(cells) for cells in columns.values()}
+        if missing or len(lengths) != 1:
+            got = ", ".join(columns) or "none"
+            raise ManifestError(f"Expected the columns path and label, all of one length, got {got} ({folder}).")
+        self.folder = folder
+        self._columns = dict(columns)
+        self._length = lengths.pop()
+
+    @classmethod
+    def from_rows(cls, folder: Path, rows: Iterable[ManifestRow]) -> Manifest:
+        """Returns a manifest of rows whose paths are relative to ``folder``."""
+        listed = list(rows)
+        columns: dict[str, list[str]] = {
+            "path": [row.path for row in listed],
+            "label": [row.label for row in listed],
+            "split": [row.split for row in listed],
+        }
+        extra = list(dict.fromkeys(name for row in listed for name in row.extra))
+        columns.update((name, [row.extra.get(name, "") for row in listed]) for name in extra)
+        columns["sha256"] = [row.sha256 for row in listed]
+        columns["face_box"] = [format_face_box(row.face_box) for row in listed]
+        columns["exclude"] = [row.exclude for row in listed]
+        return cls(folder, columns)
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return self._length
 
     def __iter__(self) -> Iterator[ManifestRow]:
-        return iter(self.rows)
+        return map(self.row, range(self._length))
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The columns: those that edgegender knows first, in the order in which they are written."""
+        known = [name for name in KNOWN_COLUMNS if name in self._columns]
+        return (*known, *(name for name in self._columns if name not in KNOWN_COLUMNS))
+
+    def column(self, name: str) -> Sequence[str]:
+        """Returns the cells of a column, all empty where the manifest has no such column."""
+        return self._columns.get(name) or [""] * self._length
+
+    def row(self, index: int) -> ManifestRow:
+        """Returns the photo at ``index``, from 0."""
+        cells = {name: column[index] for name, column in self._columns.items()}
+        return ManifestRow(
+            path=cells["path"],
+            label=cells["label"],
+            split=cells.get("split", ""),
+            sha256=cells.get("sha256", ""),
+            face_box=parse_face_box(cells.get("face_box", "")),
+            exclude=cells.get("exclude", ""),
+            extra={name: cell for name, cell in cells.items() if name not in _ROW_FIELDS},
+        )
+
+    @property
+    def rows(self) -> tuple[ManifestRow, ...]:
+        """All photos at once; who has a million of them iterates or asks for columns."""
+        return tuple(self)
 
     def file(self, row: ManifestRow) -> Path:
         """Returns where the photo of ``row`` stands."""
         return self.folder / row.path
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The labels of the rows that are not excluded, sorted."""
-        return tuple(sorted({row.label for row in self.rows if not row.exclude}))
+    def where(self, is_kept: Iterable[bool]) -> Manifest:
+        """Returns the rows for which ``is_kept``, one value a row, is true."""
+        mask = list(is_kept)
+        return Manifest(self.folder, {name: list(compress(cells, mask)) for name, cells in self._columns.items()})
+
+    def take(self, indices: Sequence[int]) -> Manifest:
+        """Returns the rows at ``indices``, in that order."""
+        return Manifest(
+            self.folder, {name: [cells[index] for index in indices] for name, cells in self._columns.items()}
+        )
+
+    def with_columns(self, columns: Mapping[str, Sequence[str]]) -> Manifest:
+        """Returns the rows with these columns added or replaced."""
+        return Manifest(self.folder, {**self._columns, **columns})
 
     def select(self, *, split: str | None = None) -> Manifest:
         """Returns the rows that are not excluded, of one split when it is named."""
-        return Manifest(
-            self.folder,
-            tuple(row for row in self.rows if not row.exclude and (split is None or row.split == split)),
-        )
+        kept = [not reason for reason in self.column("exclude")]
+        if split is not None:
+            kept = [is_kept and own == split for is_kept, own in zip(kept, self.column("split"), strict=True)]
+        return self.where(kept)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels of the rows that are not excluded, sorted."""
+        return tuple(sorted(set(self._kept("label"))))
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Returns the number of photos by split, then by label; excluded rows are left out."""
-        counted = Counter((row.split or "unsplit", row.label) for row in self.rows if not row.exclude)
-        splits = [name for name in (*SPLITS, "unsplit") if any(key[0] == name for key in counted)]
-        return {name: {label: counted[name, label] for label in self.labels} for name in splits}
+        counted = Counter(zip(self._kept("split"), self._kept("label"), strict=True))
+        labels = sorted({label for _, label in counted})
+        present = {split for split, _ in counted}
+        return {
+            split or "unsplit": {label: counted[split, label] for label in labels}
+            for split in (*SPLITS, "")
+            if split in present
+        }
+
+    def _kept(self, name: str) -> Iterator[str]:
+        return compress(self.column(name), [not reason for reason in self.column("exclude")])
 
 
 def parse_face_box(text: str) -> FaceBox | None:
@@ -96,133 +178,20 @@ def parse_face_box(text: str) -> FaceBox | None:
         >>> parse_face_box("10 20 50 60").side_px
         40.0
     """
-    if not text.strip():
+    if not text or text.isspace():
         return None
     numbers = [float(part) for part in text.split()]
     if len(numbers) != 4 or not all(abs(number) < 1e6 for number in numbers):
         raise ValueError("four numbers")
-    box = FaceBox(*numbers)
-    if box.x2 <= box.x1 or box.y2 <= box.y1:
+    x1, y1, x2, y2 = numbers
+    if x2 <= x1 or y2 <= y1:
         raise ValueError("x1 < x2 and y1 < y2")
-    return box
+    return FaceBox(x1, y1, x2, y2)
 
 
 def format_face_box(box: FaceBox | None) -> str:
     """Returns the cell for a box, to a tenth of a pixel; empty for ``None``."""
     return "" if box is None else " ".join(f"{value:.1f}" for value in box.box_xyxy)
-
-
-def _parse_row(cells: Mapping[str, str | None], where: str) -> ManifestRow:
-    if None in cells or any(value is None for value in cells.values()):
-        raise ManifestError(f"Expected as many cells as the header has, got another number ({where}).")
-    values = {name: (cells[name] or "").strip() for name in cells}
-    values["path"] = cells["path"] or ""  # as it is: a file's name may begin or end with a space
-    if not values["path"].strip():
-        raise ManifestError(f"Expected a path, got an empty cell ({where}).")
-    if not values["label"]:
-        raise ManifestError(f"Expected a label, got an empty cell ({where}).")
-    split = values.get("split", "")
-    if split not in ("", *SPLITS):
-        raise ManifestError(f"Expected a split of {', '.join(SPLITS)}, got {split!r} ({where}).")
-    try:
-        box = parse_face_box(values.get("face_box", ""))
-    except ValueError as error:
-        raise ManifestError(f"Expected face_box as 'x1 y1 x2 y2', got {values['face_box']!r} ({where}).") from error
-    own = {"path", "label", "split", "sha256", "face_box", "exclude"}
-    return ManifestRow(
-        path=values["path"],
-        label=values["label"],
-        split=split,
-        sha256=values.get("sha256", ""),
-        face_box=box,
-        exclude=values.get("exclude", ""),
-        extra={name: value for name, value in values.items() if name not in own},
-    )
-
-
-def read_table(path: Path) -> tuple[list[str], dict[int, dict[str, str | None]]]:
-    """Returns the header and the rows of a CSV file, each by the number of its (last) line, the header's being 1.
-
-    Any line ending, with or without a byte-order mark; empty lines are left out, but counted.
-
-    Raises:
-        ManifestError: The file is missing, not UTF-8, no CSV, or has a column twice.
-    """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise ManifestError(
-            f"Expected a manifest, got {error.strerror or error} ({path}).",
-            hint="Make one with: edgegender data index FOLDER -o faces.csv",
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ManifestError(f"Expected a CSV in UTF-8, got other bytes ({path}).") from error
-    try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        names = list(reader.fieldnames or ())
-        table: dict[int, dict[str, str | None]] = {}
-        for cells in reader:
-            table[reader.line_num] = cells
-    except csv.Error as error:
-        raise ManifestError(f"Expected a CSV, got: {error} ({path}).") from error
-    repeated = [name for name, times in Counter(names).items() if name and times > 1]  # spreadsheets add '' columns
-    if repeated:
-        raise ManifestError(f"Expected each column once, got {', '.join(map(repr, repeated))} twice ({path}).")
-    return names, table
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Returns the manifest at ``path``.
-
-    Raises:
-        ManifestError: A column is missing, a cell is wrong, or a path stands twice; the message names file and row.
-    """
-    names, table = read_table(path)
-    missing = [name for name in ("path", "label") if name not in names]
-    if missing:
-        raise ManifestError(
-            f"Expected the columns path and label, got {', '.join(names) or 'an empty file'} ({path}).",
-            hint="Make a manifest with: edgegender data index FOLDER -o faces.csv",
-        )
-    rows: list[ManifestRow] = []
-    seen: dict[str, int] = {}
-    for number, cells in table.items():
-        row = _parse_row(cells, f"{path}, row {number}")
-        if row.path in seen:
-            raise ManifestError(
-                f"Expected each path once, got {row.path} in rows {seen[row.path]} and {number} ({path})."
-            )
-        seen[row.path] = number
-        rows.append(row)
-    if not rows:
-        raise ManifestError(f"Expected at least one photo, got none ({path}).")
-    return Manifest(path.resolve().parent, tuple(rows))
-
-
-def write_manifest(path: Path, rows: Iterable[ManifestRow]) -> None:
-    """Writes rows as a manifest, whole or not at all.
-
-    Raises:
-        OutputError: The file cannot be written.
-    """
-    listed = list(rows)
-    extra = list(dict.fromkeys(name for row in listed for name in row.extra))
-    columns = [name for name in KNOWN_COLUMNS if name not in ("source", "width", "height") or name in extra]
-    columns += [name for name in extra if name not in columns]
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    for row in listed:
-        known = {
-            "path": row.path,
-            "label": row.label,
-            "split": row.split,
-            "sha256": row.sha256,
-            "face_box": format_face_box(row.face_box),
-            "exclude": row.exclude,
-        }
-        writer.writerow([known.get(name, row.extra.get(name, "")) for name in columns])
-    files.write_text(path, text.getvalue())
 
 
 def require_labels(manifest: Manifest, *, where: str, labels: Sequence[str] | None = None) -> tuple[str, ...]:
@@ -236,9 +205,9 @@ def require_labels(manifest: Manifest, *, where: str, labels: Sequence[str] | No
     Raises:
         DataError: No row, one label only, or a label that is not among ``labels``.
     """
-    if not len(manifest.select()):
-        raise DataError(f"Expected photos, got none ({where}).", hint="Look at the split and exclude columns.")
     found = manifest.labels
+    if not found:
+        raise DataError(f"Expected photos, got none ({where}).", hint="Look at the split and exclude columns.")
     if labels is not None:
         unknown = [label for label in found if label not in labels]
         if unknown:
@@ -250,3 +219,9 @@ def require_labels(manifest: Manifest, *, where: str, labels: Sequence[str] | No
             hint="Put each label's photos into a folder of its own, such as female/ and male/.",
         )
     return found
+
+
+def __getattr__(name: str) -> object:  # TEMPORARY
+    from edgegender.data import manifest_file
+
+    return getattr(manifest_file, name)

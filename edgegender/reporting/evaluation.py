@@ -67,9 +67,9 @@ def score_photos(
     if unknown:
         raise DataError(f"Expected labels of {', '.join(labels)}, got {', '.join(unknown)} ({manifest.folder}).")
     scores, annotated, paths, no_face, unreadable = [], [], [], [], []
-    rows = manifest.select().rows
-    for done, row in enumerate(rows, start=1):
-        on_progress(done, len(rows))
+    kept = manifest.select()
+    for done, row in enumerate(kept, start=1):
+        on_progress(done, len(kept))
         try:
             image = images.read_image(manifest.file(row))
         except ImageError:

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from edgegender.data.drawn_faces import draw_attributes, draw_face, write_drawn_faces
-from edgegender.data.manifest import ManifestRow, read_manifest, write_manifest
+from edgegender.data.manifest import ManifestRow
+from edgegender.data.manifest_file import read_manifest, write_manifest
 from edgegender.images import encode_image
 from edgegender.runtime.model_file import embedded_model_path
 from tests.cli.commands import Answer, check_error, check_no_parts, environment, run_apart, run_here, snapshot

@@ -19,7 +19,8 @@ from edgegender.benchmark.records import Durations
 from edgegender.benchmark.result import SCHEMA_FILE, read_result
 from edgegender.cli.benchmark import parse_threads
 from edgegender.cli.main import main
-from edgegender.data.manifest import ManifestRow, write_manifest
+from edgegender.data.manifest import ManifestRow
+from edgegender.data.manifest_file import write_manifest
 from edgegender.entities import FaceBox
 from edgegender.errors import UsageError
 from edgegender.runtime.interpreter import available_cores

@@ -17,7 +17,8 @@ from pathlib import Path
 import pytest
 
 from edgegender.data.drawn_faces import write_drawn_faces
-from edgegender.data.manifest import ManifestRow, write_manifest
+from edgegender.data.manifest import ManifestRow
+from edgegender.data.manifest_file import write_manifest
 from edgegender.files import hash_file
 from edgegender.runtime.model_file import read_model
 from edgegender.training.run_folder import load_run

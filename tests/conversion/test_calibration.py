@@ -30,7 +30,7 @@ def rows_of(**counts: int) -> list[ManifestRow]:
 
 
 def manifest_of(rows: list[ManifestRow]) -> Manifest:
-    return Manifest(Path("photos"), tuple(rows))
+    return Manifest.from_rows(Path("photos"), tuple(rows))
 
 
 # Drawing

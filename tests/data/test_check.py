@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgegender import files
-from edgegender.data.check import DataReport, UnreadablePhoto, check_manifest, exclude_faults
+from edgegender.data.check import DataReport, FaultyPhoto, check_manifest, exclude_faults
 from edgegender.data.manifest import Manifest, ManifestRow
 from tests import pictures
 
@@ -16,7 +16,7 @@ def photo(folder: Path, path: str, label: str = "x", split: str = "", *, seed: i
     return ManifestRow(path, label, split, sha256=files.hash_file(file), exclude=exclude)
 
 
-def reasons(rows: list[ManifestRow]) -> dict[str, str]:
+def reasons(rows: Manifest) -> dict[str, str]:
     return {row.path: row.exclude for row in rows}
 
 
@@ -45,7 +45,7 @@ def planted(folder: Path) -> Manifest:
     (folder / "text.jpg").write_text("no photo")
     (folder / "gone.jpg").unlink()
     pictures.write_photo(folder / "changed.jpg", pictures.noise(8, 8, seed=11))
-    return Manifest(folder, tuple(rows))
+    return Manifest.from_rows(folder, tuple(rows))
 
 
 def test_every_planted_fault_is_found_and_nothing_else(tmp_path: Path) -> None:
@@ -55,9 +55,9 @@ def test_every_planted_fault_is_found_and_nothing_else(tmp_path: Path) -> None:
         num_excluded=1,
         counts={"train": {"x": 6, "y": 5}, "val": {"x": 0, "y": 1}, "test": {"x": 0, "y": 2}},
         unreadable=(
-            UnreadablePhoto("cut.jpg", "truncated"),
-            UnreadablePhoto("text.jpg", "format"),
-            UnreadablePhoto("gone.jpg", "missing"),
+            FaultyPhoto("cut.jpg", "truncated"),
+            FaultyPhoto("text.jpg", "format"),
+            FaultyPhoto("gone.jpg", "missing"),
         ),
         duplicates=(("twin_a.jpg", "twin_b.jpg"), ("leak_train.jpg", "leak_test.jpg", "leak_val.jpg")),
         leaks=(("leak_train.jpg", "leak_test.jpg", "leak_val.jpg"),),
@@ -91,7 +91,7 @@ def test_excluding_keeps_one_copy_in_test_before_val_before_train(tmp_path: Path
 
 def test_after_excluding_a_second_check_finds_nothing(tmp_path: Path) -> None:
     manifest = planted(tmp_path)
-    cleaned = Manifest(tmp_path, tuple(exclude_faults(manifest, check_manifest(manifest))))
+    cleaned = exclude_faults(manifest, check_manifest(manifest))
     report = check_manifest(cleaned)
     assert report.is_sound
     assert (report.unreadable, report.duplicates) == ((), ())
@@ -100,22 +100,22 @@ def test_after_excluding_a_second_check_finds_nothing(tmp_path: Path) -> None:
 
 def test_a_sound_set_stays_as_it_is(tmp_path: Path) -> None:
     rows = tuple(photo(tmp_path, f"{seed}.jpg", "xy"[seed % 2], "train", seed=seed) for seed in range(4))
-    report = check_manifest(Manifest(tmp_path, rows))
+    report = check_manifest(Manifest.from_rows(tmp_path, rows))
     assert report.is_sound
-    assert exclude_faults(Manifest(tmp_path, rows), report) == list(rows)
+    assert list(exclude_faults(Manifest.from_rows(tmp_path, rows), report)) == list(rows)
 
 
 def test_a_conflict_across_splits_is_a_leak_too_and_no_copy_stays(tmp_path: Path) -> None:
     rows = (photo(tmp_path, "a.jpg", "x", "train", seed=1), photo(tmp_path, "b.jpg", "y", "test", seed=1))
-    report = check_manifest(Manifest(tmp_path, rows))
+    report = check_manifest(Manifest.from_rows(tmp_path, rows))
     assert report.leaks == report.conflicts == (("a.jpg", "b.jpg"),)
     assert report.duplicates == ()
-    assert set(reasons(exclude_faults(Manifest(tmp_path, rows), report)).values()) == {"label_conflict"}
+    assert set(reasons(exclude_faults(Manifest.from_rows(tmp_path, rows), report)).values()) == {"label_conflict"}
 
 
 def test_duplicates_alone_make_no_figure_wrong(tmp_path: Path) -> None:
     rows = (photo(tmp_path, "a.jpg", "x", "train", seed=1), photo(tmp_path, "b.jpg", "x", "train", seed=1))
-    report = check_manifest(Manifest(tmp_path, rows))
+    report = check_manifest(Manifest.from_rows(tmp_path, rows))
     assert report.duplicates == (("a.jpg", "b.jpg"),)
     assert report.is_sound
 
@@ -124,7 +124,7 @@ def test_of_two_copies_the_changed_one_goes_and_the_sound_one_stays(tmp_path: Pa
     changed = photo(tmp_path, "a.jpg", "x", "test", seed=1)
     sound = photo(tmp_path, "b.jpg", "x", "train", seed=2)
     pictures.write_photo(tmp_path / "a.jpg", pictures.noise(8, 8, seed=2))
-    manifest = Manifest(tmp_path, (changed, sound))
+    manifest = Manifest.from_rows(tmp_path, (changed, sound))
     report = check_manifest(manifest)
     assert (report.changed, report.duplicates) == (("a.jpg",), (("a.jpg", "b.jpg"),))
     assert reasons(exclude_faults(manifest, report)) == {"a.jpg": "sha256_mismatch", "b.jpg": ""}
@@ -132,7 +132,7 @@ def test_of_two_copies_the_changed_one_goes_and_the_sound_one_stays(tmp_path: Pa
 
 def test_an_excluded_copy_is_no_duplicate(tmp_path: Path) -> None:
     rows = (photo(tmp_path, "a.jpg", seed=1), photo(tmp_path, "b.jpg", seed=1, exclude="blurred"))
-    assert check_manifest(Manifest(tmp_path, rows)).duplicates == ()
+    assert check_manifest(Manifest.from_rows(tmp_path, rows)).duplicates == ()
 
 
 def test_progress_counts_every_photo_once(tmp_path: Path) -> None:
@@ -145,5 +145,5 @@ def test_progress_counts_every_photo_once(tmp_path: Path) -> None:
 def test_the_real_sample_has_no_unreadable_photo(sample_folder: Path) -> None:
     scenes = sorted((sample_folder / "scenes").glob("*.jpg"))
     rows = tuple(ManifestRow(f"scenes/{file.name}", file.name.split("_")[0]) for file in scenes)
-    report = check_manifest(Manifest(sample_folder, rows))
+    report = check_manifest(Manifest.from_rows(sample_folder, rows))
     assert (report.unreadable, report.conflicts, report.num_photos) == ((), (), len(scenes))

@@ -11,11 +11,12 @@ import pytest
 
 from edgegender import files, images
 from edgegender.data.crop import CropSettings, CropSummary, crop_faces
-from edgegender.data.manifest import Manifest, ManifestRow, read_manifest, write_manifest
+from edgegender.data.manifest import Manifest, ManifestRow
+from edgegender.data.manifest_file import read_manifest, write_manifest
 from edgegender.entities import FaceBox, Preprocessing, UInt8Array
 from edgegender.errors import DataError, OutputError, UsageError
 from edgegender.preprocess import to_input
-from edgegender.runtime.detector import CascadeDetector
+from edgegender.runtime.detector_cascade import CascadeDetector
 from tests import pictures
 
 RED = (230, 20, 20)
@@ -63,7 +64,7 @@ def one_face_each(folder: Path, count: int) -> Manifest:
         if number % 7 == 6:
             file.write_bytes(file.read_bytes()[:500])
         rows.append(ManifestRow(file.name, "xy"[number % 2], "train", extra={"age": str(number)}))
-    return Manifest(folder, tuple(rows))
+    return Manifest.from_rows(folder, tuple(rows))
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -75,7 +76,7 @@ def tree(folder: Path) -> dict[str, str]:
 
 def crop_one(folder: Path, image: UInt8Array, settings: CropSettings | None = None) -> tuple[ManifestRow, UInt8Array]:
     pictures.write_photo(folder / "photo.png", image)
-    manifest = Manifest(folder, (ManifestRow("photo.png", "x"),))
+    manifest = Manifest.from_rows(folder, (ManifestRow("photo.png", "x"),))
     (row,), _ = crop_faces(manifest, folder / "crops", make_detector=RedSquareDetector, settings=settings)
     return row, images.read_image(folder / "crops" / row.path)
 
@@ -122,7 +123,9 @@ def test_the_rows_are_a_manifest_of_the_output_folder_with_true_hashes_and_sizes
 
 def test_excluded_rows_are_neither_read_nor_kept(tmp_path: Path) -> None:
     pictures.write_photo(tmp_path / "a.png", scene((50, 50, 60)))
-    manifest = Manifest(tmp_path, (ManifestRow("a.png", "x"), ManifestRow("none.png", "x", exclude="blurred")))
+    manifest = Manifest.from_rows(
+        tmp_path, (ManifestRow("a.png", "x"), ManifestRow("none.png", "x", exclude="blurred"))
+    )
     rows, _ = crop_faces(manifest, tmp_path / "crops", make_detector=RedSquareDetector)
     assert [row.extra["original"] for row in rows] == ["a.png"]
 
@@ -170,7 +173,7 @@ def test_a_large_face_is_shrunk_to_the_stored_size(tmp_path: Path) -> None:
 
 def test_of_several_faces_the_first_is_cut_and_the_photo_is_named(tmp_path: Path) -> None:
     pictures.write_photo(tmp_path / "two.png", scene((20, 20, 30), (100, 60, 80)))
-    manifest = Manifest(tmp_path, (ManifestRow("two.png", "x"),))
+    manifest = Manifest.from_rows(tmp_path, (ManifestRow("two.png", "x"),))
     (row,), summary = crop_faces(manifest, tmp_path / "crops", make_detector=RedSquareDetector)
     assert summary.several_faces == ("two.png",)
     assert row.extra["width"] == str(round(80 * 1.8))
@@ -179,7 +182,7 @@ def test_of_several_faces_the_first_is_cut_and_the_photo_is_named(tmp_path: Path
 def test_photos_of_the_same_name_in_two_folders_do_not_overwrite_each_other(tmp_path: Path) -> None:
     for folder, side in (("a", 40), ("b", 50)):
         pictures.write_photo(tmp_path / folder / "same.png", scene((60, 60, side)))
-    manifest = Manifest(tmp_path, (ManifestRow("a/same.png", "x"), ManifestRow("b/same.png", "x")))
+    manifest = Manifest.from_rows(tmp_path, (ManifestRow("a/same.png", "x"), ManifestRow("b/same.png", "x")))
     rows, _ = crop_faces(manifest, tmp_path / "crops", make_detector=RedSquareDetector)
     assert [row.extra["width"] for row in rows] == ["72", "90"]
     assert len(tree(tmp_path / "crops")) == 2
@@ -189,7 +192,7 @@ def test_photos_of_the_same_name_in_two_folders_do_not_overwrite_each_other(tmp_
 @pytest.mark.parametrize("label", ["../outside", "/absolute", "a/b", "..", "žena 1"])
 def test_no_label_leads_out_of_the_output_folder(tmp_path: Path, label: str) -> None:
     pictures.write_photo(tmp_path / "in" / "a.png", scene((50, 50, 60)))
-    manifest = Manifest(tmp_path / "in", (ManifestRow("a.png", label),))
+    manifest = Manifest.from_rows(tmp_path / "in", (ManifestRow("a.png", label),))
     (row,), _ = crop_faces(manifest, tmp_path / "out" / "crops", make_detector=RedSquareDetector)
     (file,) = (tmp_path / "out").rglob("*.jpg")
     assert file == tmp_path / "out" / "crops" / row.path
@@ -201,7 +204,7 @@ def test_a_name_of_250_bytes_still_gives_a_crop(tmp_path: Path) -> None:
     name = "顔" * 82 + ".png"
     pictures.write_photo(tmp_path / name, scene((50, 50, 60)))
     (row,), _ = crop_faces(
-        Manifest(tmp_path, (ManifestRow(name, "x"),)), tmp_path / "crops", make_detector=RedSquareDetector
+        Manifest.from_rows(tmp_path, (ManifestRow(name, "x"),)), tmp_path / "crops", make_detector=RedSquareDetector
     )
     assert (tmp_path / "crops" / row.path).is_file()
 
@@ -219,7 +222,7 @@ def test_progress_counts_up_to_the_number_of_photos(tmp_path: Path) -> None:
 
 def test_photos_without_any_face_are_refused(tmp_path: Path) -> None:
     pictures.write_photo(tmp_path / "a.png", scene())
-    manifest = Manifest(tmp_path, (ManifestRow("a.png", "x"),))
+    manifest = Manifest.from_rows(tmp_path, (ManifestRow("a.png", "x"),))
     with pytest.raises(DataError, match=r"Expected faces, got none in 1 photos") as caught:
         crop_faces(manifest, tmp_path / "crops", make_detector=RedSquareDetector)
     assert caught.value.hint == "When the photos are face crops already, train on them as they are."
@@ -239,7 +242,11 @@ def test_photos_without_any_face_are_refused(tmp_path: Path) -> None:
 def test_settings_out_of_range_are_refused(tmp_path: Path, settings: CropSettings, workers: int) -> None:
     with pytest.raises(UsageError, match=r"Expected context ≥ 1, size ≥ 16, \.jpg or \.png and workers ≥ 1, got"):
         crop_faces(
-            Manifest(tmp_path, ()), tmp_path, make_detector=RedSquareDetector, settings=settings, workers=workers
+            Manifest.from_rows(tmp_path, ()),
+            tmp_path,
+            make_detector=RedSquareDetector,
+            settings=settings,
+            workers=workers,
         )
 
 
@@ -261,7 +268,9 @@ def test_an_output_that_cannot_be_written_says_why_with_any_number_of_workers(tm
 
 def test_the_cascade_crops_real_scenes_and_the_crops_keep_their_faces(tmp_path: Path, scene_files: list[Path]) -> None:
     chosen = random.Random(0).sample(scene_files, 8)
-    manifest = Manifest(chosen[0].parent, tuple(ManifestRow(file.name, file.name.split("_")[0]) for file in chosen))
+    manifest = Manifest.from_rows(
+        chosen[0].parent, tuple(ManifestRow(file.name, file.name.split("_")[0]) for file in chosen)
+    )
     rows, summary = crop_faces(manifest, tmp_path, make_detector=CascadeDetector, settings=CropSettings(suffix=".png"))
     assert summary.num_cropped == 8
     preprocessing = Preprocessing(96, 1.3)

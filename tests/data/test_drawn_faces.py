@@ -23,11 +23,12 @@ from edgegender.data.drawn_faces import (
     draw_scene,
     write_drawn_faces,
 )
-from edgegender.data.manifest import Manifest, read_manifest, write_manifest
+from edgegender.data.manifest import Manifest
+from edgegender.data.manifest_file import read_manifest, write_manifest
 from edgegender.entities import FaceBox, Preprocessing
 from edgegender.errors import UsageError
 from edgegender.preprocess import to_input
-from edgegender.runtime.detector import CascadeDetector
+from edgegender.runtime.detector_cascade import CascadeDetector
 
 
 def draw_one(seed, *, size_px=160):

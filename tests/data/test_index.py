@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from edgegender.data.index import assign_splits, find_photos, index_folder
-from edgegender.data.manifest import ManifestRow, read_manifest, write_manifest
+from edgegender.data.index import index_folder
+from edgegender.data.manifest import Manifest, ManifestRow
+from edgegender.data.manifest_file import read_manifest, write_manifest
+from edgegender.data.readers import find_photos
+from edgegender.data.split import assign_splits as assign_manifest_splits
 from edgegender.entities import FaceBox
 from edgegender.errors import DataError, ManifestError, UsageError
 from tests import pictures
@@ -25,7 +28,11 @@ def write_photos(folder: Path, *names: str) -> None:
 
 
 def index(folder: Path, **options: object) -> list[ManifestRow]:
-    return index_folder(folder, output_folder=folder, **options)  # type: ignore[arg-type]
+    return list(index_folder(folder, output_folder=folder, with_phash=False, **options).manifest)  # type: ignore[arg-type]
+
+
+def assign_splits(rows: Sequence[ManifestRow], *, ratios: Sequence[float], seed: int) -> list[ManifestRow]:
+    return list(assign_manifest_splits(Manifest.from_rows(Path(), rows), ratios=ratios, seed=seed))
 
 
 def splits(rows: Sequence[ManifestRow]) -> dict[str, str]:
@@ -71,7 +78,7 @@ def test_what_is_no_folder_is_refused(tmp_path: Path, name: str, what: str) -> N
         find_photos(tmp_path / name)
     (tmp_path / "labels.csv").write_text("path,label\na.jpg,x\n")
     with pytest.raises(UsageError, match=rf"Expected a folder of photos, got {what} at .*{name}"):
-        index(tmp_path / name, labels_csv=tmp_path / "labels.csv")
+        index(tmp_path / name, labels=tmp_path / "labels.csv")
 
 
 def test_a_folder_name_that_no_folder_can_have_is_refused(tmp_path: Path) -> None:
@@ -187,7 +194,7 @@ def test_paths_lead_from_the_manifest_to_the_photos_even_through_a_link(tmp_path
     write_photos(tmp_path / "store" / "photos", "x/1.jpg", "y/ žofie 2.jpg")
     (tmp_path / "link").symlink_to(tmp_path / "store" / "photos", target_is_directory=True)
     output = tmp_path / "runs" / "a"
-    rows = index_folder(tmp_path / "link", output_folder=output)
+    rows = list(index_folder(tmp_path / "link", output_folder=output).manifest)
     assert [row.path for row in rows] == ["../../store/photos/x/1.jpg", "../../store/photos/y/ žofie 2.jpg"]
     write_manifest(output / "faces.csv", rows)
     manifest = read_manifest(output / "faces.csv")
@@ -211,7 +218,7 @@ def test_a_csv_gives_labels_splits_boxes_groups_and_exclusions(tmp_path: Path) -
         "path,label,my_split,face_box,exclude,age\n"
         "1.jpg,x,training,1 2 3 4,,20\n2.jpg,y,Validation,,,30\n3.jpg,y,,,blurred,\n"
     )
-    rows = index(tmp_path, labels_csv=tmp_path / "labels.csv", split_column="my_split", rename={"y": "z"})
+    rows = index(tmp_path, labels=tmp_path / "labels.csv", split_column="my_split", rename={"y": "z"})
     assert [(row.path, row.label, row.split, row.exclude) for row in rows] == [
         ("1.jpg", "x", "train", ""),
         ("2.jpg", "z", "val", ""),
@@ -227,14 +234,14 @@ def test_a_csv_without_splits_gets_drawn_ones(tmp_path: Path) -> None:
     write_photos(tmp_path, *names)
     lines = [f"{name},{'xy'[number % 2]}" for number, name in enumerate(names)]
     (tmp_path / "labels.csv").write_text("\n".join(["path,label", *lines]))
-    counts = Counter(row.split for row in index(tmp_path, labels_csv=tmp_path / "labels.csv"))
+    counts = Counter(row.split for row in index(tmp_path, labels=tmp_path / "labels.csv"))
     assert counts == {"train": 14, "val": 2, "test": 4}
 
 
 def test_a_photo_that_a_csv_names_and_nobody_has_stays_as_unreadable(tmp_path: Path) -> None:
     write_photos(tmp_path, "1.jpg", "2.jpg")
     (tmp_path / "labels.csv").write_text("path,label\n1.jpg,x\n2.jpg,y\nnone.jpg,y\n")
-    assert index(tmp_path, labels_csv=tmp_path / "labels.csv")[2].exclude == "unreadable: missing"
+    assert index(tmp_path, labels=tmp_path / "labels.csv")[2].exclude == "unreadable: missing"
 
 
 @pytest.mark.parametrize(
@@ -246,7 +253,7 @@ def test_a_photo_that_a_csv_names_and_nobody_has_stays_as_unreadable(tmp_path: P
         ("path,label\n1.jpg,x\n,y\n", r"Expected a path and a label, got an empty cell \(.*, row 3\)"),
         ("path,label,face_box\n1.jpg,x,1 2 3\n", r"Expected face_box as 'x1 y1 x2 y2', got '1 2 3' \(.*, row 2\)"),
         ("path,label\na,1.jpg,x\n", r"Expected as many cells as the header has, got another number \(.*, row 2\)"),
-        ("path,label\n1.jpg,x\n./1.jpg,y\n", r"Expected each path once, got 1\.jpg twice \(.*labels\.csv\)"),
+        ("path,label\n1.jpg,x\n./1.jpg,y\n", r"Expected each path once, got 1\.jpg in rows 2 and 3 \(.*labels\.csv\)"),
     ],
     ids=["column", "split", "label", "path", "face box", "comma", "twice"],
 )
@@ -254,21 +261,21 @@ def test_a_fault_of_the_csv_is_named_with_its_row(tmp_path: Path, content: str, 
     write_photos(tmp_path, "1.jpg", "2.jpg")
     (tmp_path / "labels.csv").write_text(content)
     with pytest.raises(ManifestError, match=message):
-        index(tmp_path, labels_csv=tmp_path / "labels.csv")
+        index(tmp_path, labels=tmp_path / "labels.csv")
 
 
 def test_a_csv_without_the_wanted_split_column_is_refused(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("path,label\n1.jpg,x\n")
     with pytest.raises(ManifestError, match="Expected the columns path, label, fold, got no fold") as caught:
-        index(tmp_path, labels_csv=tmp_path / "labels.csv", split_column="fold")
+        index(tmp_path, labels=tmp_path / "labels.csv", split_column="fold")
     assert caught.value.hint == "Columns there: path, label"
 
 
 def test_a_csv_without_rows_is_refused(tmp_path: Path) -> None:
     (tmp_path / "labels.csv").write_text("path,label\n")
     with pytest.raises(DataError, match="Expected photos that can be read, got 0 that cannot") as caught:
-        index(tmp_path, labels_csv=tmp_path / "labels.csv")
-    assert caught.value.hint == "The CSV has no rows."
+        index(tmp_path, labels=tmp_path / "labels.csv")
+    assert caught.value.hint == "The list of photos is empty."
 
 
 # Drawn splits
@@ -334,7 +341,7 @@ def test_excluded_rows_keep_their_split_and_take_no_share() -> None:
 
 @pytest.mark.parametrize(
     "ratios",
-    [(70, 30), (70, 10, 10, 10), (0, 50, 50), (-1, 1, 1), (70, -10, 40), (float("nan"), 1, 1), (1, float("inf"), 1)],
+    [(70,), (70, 10, 10, 10), (0, 50, 50), (-1, 1, 1), (70, -10, 40), (float("nan"), 1, 1), (1, float("inf"), 1)],
 )
 def test_ratios_that_are_none_are_refused(ratios: tuple[float, ...]) -> None:
     with pytest.raises(UsageError, match=r"Expected three ratios such as 70,10,20, got "):

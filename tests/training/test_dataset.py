@@ -179,7 +179,7 @@ def test_an_input_that_cannot_be_read_is_an_image_error(tmp_path: Path) -> None:
 
 def test_labels_become_their_positions_and_paths_start_at_the_manifest(tmp_path: Path) -> None:
     rows = (ManifestRow("a.jpg", "y", face_box=BOX), ManifestRow("sub/b.jpg", "x"))
-    assert to_samples(Manifest(tmp_path, rows), ["x", "y"]) == [
+    assert to_samples(Manifest.from_rows(tmp_path, rows), ["x", "y"]) == [
         Sample(tmp_path / "a.jpg", BOX, 1),
         Sample(tmp_path / "sub" / "b.jpg", None, 0),
     ]

@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgegender.data.manifest import Manifest, ManifestRow, read_manifest
+from edgegender.data.manifest import Manifest, ManifestRow
+from edgegender.data.manifest_file import read_manifest
 from edgegender.errors import DataError, OutputError, TrainingError, UsageError
 from edgegender.metrics import log_loss
 from edgegender.training import loop
@@ -253,7 +254,7 @@ def test_a_folder_with_a_run_in_it_is_refused_and_untouched(trained: TrainedRun)
 
 
 def rows_of(manifest: Manifest, **changes: Callable[[ManifestRow], bool]) -> Manifest:
-    return Manifest(manifest.folder, tuple(row for row in manifest if changes["keep"](row)))
+    return Manifest.from_rows(manifest.folder, tuple(row for row in manifest if changes["keep"](row)))
 
 
 @pytest.mark.parametrize(
@@ -277,7 +278,7 @@ def test_a_set_that_teaches_nothing_is_refused(
 def test_a_validation_label_that_training_does_not_know_is_refused(small_set: Manifest, tmp_path: Path) -> None:
     rows = [dataclasses.replace(row, label="other") if row.split == "val" else row for row in small_set]
     with pytest.raises(DataError, match=r"Expected labels of female, male, got other \(split val\)"):
-        train(Manifest(small_set.folder, tuple(rows)), small_recipe(), tmp_path / "run")
+        train(Manifest.from_rows(small_set.folder, tuple(rows)), small_recipe(), tmp_path / "run")
 
 
 def test_a_positive_label_that_does_not_exist_is_refused(small_set: Manifest, tmp_path: Path) -> None:
@@ -303,7 +304,7 @@ def test_photos_that_cannot_be_read_are_told_and_left_out(tmp_path: Path) -> Non
         rows.append(ManifestRow(file.name, label, split))
     skipped: list[Path] = []
     recipe = small_recipe("epochs=1", "batch_size=8")
-    run = train(Manifest(tmp_path, tuple(rows)), recipe, tmp_path / "run", on_skip=skipped.append)
+    run = train(Manifest.from_rows(tmp_path, tuple(rows)), recipe, tmp_path / "run", on_skip=skipped.append)
     assert [file.name for file in skipped] == ["3.png", "17.png"]
     assert run.positive_label == "b"
     assert len(run.history) == 1
@@ -331,10 +332,10 @@ def test_the_hash_of_rows_forgets_order_and_place_and_sees_labels(tmp_path: Path
     rows = [ManifestRow("a.jpg", "x", sha256="1" * 64), ManifestRow("b.jpg", "y", sha256="2" * 64)]
     moved = [dataclasses.replace(row, path=f"other/{row.path}") for row in reversed(rows)]
     relabelled = [rows[0], dataclasses.replace(rows[1], label="x")]
-    first = hash_rows(Manifest(tmp_path, tuple(rows)))
-    assert first == hash_rows(Manifest(Path("/"), tuple(moved)))
-    assert first != hash_rows(Manifest(tmp_path, tuple(relabelled)))
-    assert first != hash_rows(Manifest(tmp_path, tuple(rows[:1])))
+    first = hash_rows(Manifest.from_rows(tmp_path, tuple(rows)))
+    assert first == hash_rows(Manifest.from_rows(Path("/"), tuple(moved)))
+    assert first != hash_rows(Manifest.from_rows(tmp_path, tuple(relabelled)))
+    assert first != hash_rows(Manifest.from_rows(tmp_path, tuple(rows[:1])))
 
 
 def test_photos_that_cannot_be_decoded_have_no_scores_and_the_others_keep_theirs(

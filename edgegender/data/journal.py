@@ -1,0 +1,116 @@
+"""What a long run has done so far, so that a killed one goes on where it stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from edgegender import files
+from edgegender.errors import OutputError, UsageError
+
+_SYNC_ENTRIES = 500  # a power cut costs at most so many photos' work
+
+
+class Journal:
+    """An append-only file of (key, value) entries, one JSON line each, that one process writes at a time.
+
+    The first line holds the settings of the run: a journal of other settings is started anew. A torn last line, left
+    by a kill or a power cut, is dropped. Use it as a context manager. Who
+    has written the result down removes the file.
+
+    Args:
+        path: The file; its folder is made.
+        settings: All that the values depend on.
+
+    Raises:
+        OutputError: The file cannot be written.
+        UsageError: Another process writes it.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, object]) -> None:
+        self.path = path
+        self._settings = {"edgegender_journal": 1, **settings}
+        self.entries: dict[str, list[object]] = {}
+        self._unsynced = 0
+        files.make_folder(path.parent)
+        try:
+            self._stream: IO[bytes] = path.open("a+b")
+        except OSError as error:
+            raise OutputError(
+                f"Expected a file that can be written, got {error.strerror or error} ({path}).",
+                hint="Choose another name or folder.",
+            ) from error
+        try:
+            self._lock()
+            self._load()
+        except BaseException:
+            self._stream.close()
+            raise
+
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(
+                f"Expected one run at a time, got another that is writing {self.path}.",
+                hint="Wait for it, or choose another output.",
+            ) from error
+
+    def _load(self) -> None:
+        self._stream.seek(0)
+        good_end = 0
+        is_ours = False
+        for line in self._stream:
+            try:
+                value = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                break
+            if good_end == 0:
+                is_ours = value == json.loads(json.dumps(self._settings))
+                if not is_ours:
+                    break
+            elif isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):
+                self.entries[value[0]] = value[1]
+            else:
+                break
+            good_end += len(line)
+        self._stream.truncate(good_end)
+        if not is_ours:
+            self._append(self._settings)
+
+    def _append(self, value: object) -> None:
+        self._stream.write(json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode() + b"\n")
+
+    def add(self, key: str, value: list[object]) -> None:
+        """Writes an entry down.
+
+        Raises:
+            OutputError: The disk is full.
+        """
+        try:
+            self._append([key, value])
+            self._unsynced += 1
+            if self._unsynced >= _SYNC_ENTRIES:
+                self._stream.flush()
+                os.fsync(self._stream.fileno())
+                self._unsynced = 0
+        except OSError as error:
+            raise OutputError(
+                f"Expected room for the journal, got {error.strerror or error} ({self.path}).",
+                hint="Make room and run the same command again: it goes on where it stopped.",
+            ) from error
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with contextlib.suppress(OSError):  # a full disk: what was synced before stays
+            self._stream.close()

@@ -1,0 +1,64 @@
+"""What one photo's file holds: size, hashes, and whether it can be read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from edgegender import images
+from edgegender.data.perceptual_hash import hash_picture
+from edgegender.errors import ImageError
+
+
+class Measured(NamedTuple):
+    """What a photo's file holds.
+
+    Args:
+        size_bytes: Of the file; -1 where there is none.
+        mtime_ns: Time of its last change, nanoseconds since 1970; -1 where there is none.
+        width: Pixels, from the header; 0 when the photo cannot be read.
+        height: Pixels.
+        sha256: Of the file's bytes; empty when the photo cannot be read.
+        phash: Perceptual hash; empty when nobody asked for it.
+        problem: Kind of the ImageError, empty when there was none.
+    """
+
+    size_bytes: int
+    mtime_ns: int
+    width: int
+    height: int
+    sha256: str
+    phash: str
+    problem: str
+
+
+def stamp_file(file: str) -> tuple[int, int]:
+    """Returns the size in bytes and the time of the last change in nanoseconds, (-1, -1) where there is no file."""
+    try:
+        status = os.stat(file)  # noqa: PTH116 - a million of them: making a Path takes longer than the call
+    except (OSError, ValueError):
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
+def measure_photo(file: str, *, is_decoded: bool, with_phash: bool) -> Measured:
+    """Returns what a photo's file holds. One photo is in memory at a time.
+
+    Args:
+        file: The path.
+        is_decoded: Decode the photo, which finds damaged pixels; without it only the header and the end are looked at.
+        with_phash: Hash what the photo shows; the photo is then decoded, too.
+    """
+    stamp = stamp_file(file)
+    phash = ""
+    try:
+        content = images.read_bytes(Path(file))
+        width, height = images.read_size(content, where=file)
+        if is_decoded or with_phash:
+            image = images.decode_image(content, where=file)
+            phash = hash_picture(image) if with_phash else ""
+    except ImageError as error:
+        return Measured(*stamp, 0, 0, "", "", error.kind)
+    return Measured(*stamp, width, height, hashlib.sha256(content).hexdigest(), phash, "")
