@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +17,59 @@ from edgegender.errors import OutputError, UsageError
 
 FOLDER = click.Path(path_type=Path)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
+workers_option = click.option("--workers", default=0, help="Processes; 0 takes all cores.  [default: 0]")
 data_option = click.option("--data", "data_path", type=FOLDER, required=True, help="Manifest (CSV) of the photos.")
 
 
+def models_folder() -> Path:
+    """Returns the user's folder for pulled models: $XDG_CACHE_HOME/edgegender/models, ~/.cache without it.
+
+    Raises:
+        UsageError: There is no home folder.
+
+    Source: XDG Base Directory Specification 0.8 (a relative path is ignored).
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    try:
+        return (cache if cache.is_absolute() else Path.home() / ".cache") / "edgegender" / "models"
+    except RuntimeError as error:
+        raise UsageError(
+            "Expected a home folder, got none.", hint="Set XDG_CACHE_HOME, or name the folder or file."
+        ) from error
+
+
+def pulled_model(name: str) -> Path | None:
+    """Returns the file that ``edgegender models pull`` left in the user's folder, ``None`` where there is none.
+
+    Raises:
+        DownloadError: The file was altered.
+    """
+    from edgegender.downloads import DOWNLOADABLE, find
+
+    return find(DOWNLOADABLE[name], models_folder()) if name in DOWNLOADABLE else None
+
+
 def detector_options(default: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Adds --detector and --detector-path to a command."""
+    """Adds --detector and --detector-path to a command; a file that was pulled need not be named."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         from edgegender.runtime.detector import DETECTOR_NAMES
 
-        function = click.option("--detector-path", type=FOLDER, help="The .onnx file of the yunet detector.")(function)
+        @functools.wraps(function)
+        def with_file(*, detector: str, detector_path: Path | None, **options: object) -> object:
+            return function(detector=detector, detector_path=detector_path or pulled_model(detector), **options)
+
+        with_path = click.option(
+            "--detector-path", type=FOLDER, help="File of yunet or blazeface.  [default: the pulled one]"
+        )(with_file)
         return click.option(
             "--detector",
             type=click.Choice(DETECTOR_NAMES),
             default=default,
             show_default=True,
-            help="cascade: bundled, offline. none: the photos are face crops.",
-        )(function)
+            help="cascade: bundled, offline. yunet, blazeface: edgegender models pull NAME. none: the photos are face "
+            "crops.",
+        )(with_path)
 
     return decorate
 
@@ -77,6 +114,13 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     for row in (header, *rows):
         cells = [str(cell).ljust(width) for cell, width in zip(row, widths, strict=True)]
         click.echo("  ".join(cells).rstrip())
+
+
+def print_counts(counts: Mapping[str, Mapping[str, int]]) -> None:
+    """Prints the number of photos by split and label."""
+    labels = list(next(iter(counts.values()))) if counts else []
+    rows = [[split, *(str(by_label[label]) for label in labels)] for split, by_label in counts.items()]
+    print_table(["split", *labels], rows)
 
 
 def percent(value: float) -> str:
