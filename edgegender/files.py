@@ -13,6 +13,7 @@ from pathlib import Path
 from edgegender.errors import OutputError
 
 HASH_BLOCK_BYTES = 1 << 20
+_PART_PREFIX = ".part-"
 
 
 def _cannot_write(path: Path, error: OSError) -> OutputError:
@@ -36,10 +37,15 @@ def make_folder(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
     """Gives a temporary path beside ``path``; on success it is synced and takes the place of ``path``.
 
     When the block raises, the temporary file is removed and ``path`` stays as it was.
+
+    Args:
+        path: The file.
+        is_synced: Wait until the disk has it. Without, a power cut may leave an empty file, a kill does not: for
+            thousands of small files whose writer syncs once at the end.
 
     Raises:
         OutputError: The folder is not writable or full, or ``path`` is a folder or a device.
@@ -54,12 +60,13 @@ def replacing(path: Path) -> Iterator[Path]:
             f"Expected a file or nothing at {path}, got a folder or a device.", hint="Choose another name."
         )
     # The name is known before the file is: mkstemp leaves a file without an owner when Ctrl-C arrives inside of it.
-    temporary = path.parent / f".part-{secrets.token_hex(8)}{path.suffix}"
+    temporary = path.parent / f"{_PART_PREFIX}{secrets.token_hex(8)}{path.suffix}"
     try:
         temporary.touch(mode=0o600, exist_ok=False)
         yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
+        if is_synced:
+            with temporary.open("rb+") as stream:
+                os.fsync(stream.fileno())
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # private while it is made; a result is as readable as any other file
@@ -71,13 +78,20 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Writes ``content`` to ``path``, whole or not at all.
+def remove_leftovers(folder: Path) -> None:
+    """Removes the temporary files that a killed process left in ``folder``; for who knows that nobody writes there."""
+    with contextlib.suppress(OSError):
+        for part in folder.glob(f"{_PART_PREFIX}*"):
+            part.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes, *, is_synced: bool = True) -> None:
+    """Writes ``content`` to ``path``, whole or not at all. See :func:`replacing`.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    with replacing(path) as temporary:
+    with replacing(path, is_synced=is_synced) as temporary:
         temporary.write_bytes(content)
 
 

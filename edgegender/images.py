@@ -77,7 +77,7 @@ def _jpeg_size(content: bytes, where: str) -> tuple[int, int]:
             size = (width, height)
         if marker == 0xDA:
             # The end marker is looked for behind the scan's start: a thumbnail in front has its own.
-            if size is None or content.find(b"\xff\xd9", position) < 0:
+            if size is None or content.rfind(b"\xff\xd9", position) < 0:
                 raise _truncated(where)
             return size
         position += 2 + length

@@ -43,6 +43,24 @@ def yunet_file() -> Path:
     return file
 
 
+@pytest.fixture(scope="session")
+def blazeface_file() -> Path:
+    """The BlazeFace detector's network."""
+    file = (REPOSITORY / ".." / "shared" / "models" / "face_detection_short_range.tflite").resolve()
+    if not file.is_file():
+        pytest.skip(f"no BlazeFace network at {file}")
+    return file
+
+
+@pytest.fixture(scope="session")
+def mobilefacenet_file() -> Path:
+    """The network that embeds faces."""
+    file = (REPOSITORY / ".." / "shared" / "models" / "MobileFaceNet.onnx").resolve()
+    if not file.is_file():
+        pytest.skip(f"no MobileFaceNet network at {file}")
+    return file
+
+
 @pytest.fixture
 def plain_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Runs a test without the superuser's rights, in ``tmp_path``; use relative paths."""

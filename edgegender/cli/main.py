@@ -27,6 +27,7 @@ _COMMANDS = {
     "predict": ("edgegender.cli.predict", "Classify photos, folders and globs."),
     "benchmark": ("edgegender.cli.benchmark", "Accuracy, F1 and latency on a target."),
     "report": ("edgegender.cli.report", "Tables from recorded benchmark results."),
+    "models": ("edgegender.cli.models", "The embedded model, and the files that can be pulled."),
     "doctor": ("edgegender.cli.doctor", "What is wrong with this machine, and the fix."),
     "demo": ("edgegender.cli.demo", "The whole way in one go, on drawn faces or on your photos."),
 }
@@ -94,7 +95,7 @@ def _fail(message: str, hint: str, exit_code: int) -> NoReturn:
 def _command_of(arguments: list[str]) -> str:
     """Returns the command that was typed, with a blank behind it, for a hint that has nothing better to say."""
     words = [word for word in arguments[:1] if word in _COMMANDS]
-    if words == ["data"] and len(arguments) > 1 and not arguments[1].startswith("-"):
+    if words in (["data"], ["models"]) and len(arguments) > 1 and not arguments[1].startswith("-"):
         words.append(arguments[1])
     return "".join(f"{word} " for word in words)
 

@@ -6,9 +6,10 @@ import contextlib
 import functools
 import hashlib
 import math
+import os
 import re
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
@@ -17,20 +18,25 @@ import numpy as np
 
 from edgegender import files, images
 from edgegender.data.journal import Journal
-from edgegender.data.manifest import Manifest, ManifestRow
+from edgegender.data.manifest import Manifest, format_face_box
 from edgegender.data.manifest_file import rebase
 from edgegender.data.measure import stamp_file
 from edgegender.data.workers import choose_workers, map_in_processes
 from edgegender.entities import FaceBox, FaceLandmarks, UInt8Array
 from edgegender.errors import DataError, ImageError, UsageError
-from edgegender.preprocess import crop_square
+from edgegender.preprocess import MAX_SIDE_RATIO, crop_square
 
 DEFAULT_CONTEXT = 1.8  # room for a margin of 1.3 and for shifts and zooms in training
 DEFAULT_SIZE_PX = 176
+MAX_CONTEXT = 10.0  # beyond, a crop holds next to nothing of the face
+MIN_SIZE_PX = 16
+MAX_SIZE_PX = 4096  # 50 MB a crop: several workers fit into a board's memory
 _CHUNK_PHOTOS = 4  # few, because Ctrl-C waits for the chunks under way; a photo costs far more than its way here
 _PHOTOS_PER_WORKER = 50
 _LEVEL_DEG = 0.5  # turning blurs a little: not for a tilt that nobody sees
 _TURNED_SIDE = 1.5  # a little more than the square root of 2
+_TURNED_DETAIL = 2  # a photo is turned at twice the resolution of its crop at most: a large one would take 600 MB
+_MISSING = "unreadable: missing"
 
 
 class Detector(Protocol):
@@ -45,8 +51,8 @@ class CropSettings:
     """How crops are cut.
 
     Args:
-        context: Side of the stored square divided by the side of the face box, at least 1.
-        size_px: Largest side of a stored crop, pixels; smaller faces are stored as they are.
+        context: Side of the stored square divided by the side of the face box, 1 to 10.
+        size_px: Largest side of a stored crop, 16 to 4096 pixels; smaller faces are stored as they are.
         suffix: ``.jpg`` (quality 95) or ``.png`` (lossless).
         is_aligned: Turn each photo around the face until the eyes are level; needs a detector that finds eyes.
     """
@@ -121,13 +127,15 @@ def _turned_crop(image: UInt8Array, box: FaceBox, side: float, size_px: int) -> 
     angle = _tilt_deg(box.landmarks)
     if abs(angle) < _LEVEL_DEG:
         return crop_square(image, center_xy=box.center_xy, side=side, size_px=size_px)
-    around = max(2, round(side * _TURNED_SIDE))  # the corners of the turned square lie in it
-    part = crop_square(image, center_xy=box.center_xy, side=around, size_px=around)
-    middle = len(part) / 2
+    # the corners of the turned square lie in this one
+    around = max(2, round(min(side * _TURNED_SIDE, MAX_SIDE_RATIO * max(image.shape[:2]))))
+    around_px = min(around, round(_TURNED_DETAIL * _TURNED_SIDE * size_px))
+    part = crop_square(image, center_xy=box.center_xy, side=around, size_px=around_px)
+    middle = around_px / 2
     matrix = cv2.getRotationMatrix2D((middle - 0.5, middle - 0.5), angle, 1.0)
     turned = cv2.warpAffine(part, matrix, part.shape[:2], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    scale = len(part) / around
-    return crop_square(np.asarray(turned, np.uint8), center_xy=(middle, middle), side=side * scale, size_px=size_px)
+    inner = side * around_px / around
+    return crop_square(np.asarray(turned, np.uint8), center_xy=(middle, middle), side=inner, size_px=size_px)
 
 
 def _crop_one(task: _Task, settings: CropSettings, detector: Detector) -> _Outcome:
@@ -140,7 +148,7 @@ def _crop_one(task: _Task, settings: CropSettings, detector: Detector) -> _Outco
     if not boxes:
         return _Outcome(*stamp, problem="no_face")
     box = boxes[0]
-    side = box.side_px * settings.context
+    side = min(box.side_px * settings.context, MAX_SIDE_RATIO * max(image.shape[:2]))  # as crop_square cuts it
     side_px = max(1, min(settings.size_px, round(side)))
     if settings.is_aligned:
         crop = _turned_crop(image, box, side, side_px)
@@ -149,7 +157,7 @@ def _crop_one(task: _Task, settings: CropSettings, detector: Detector) -> _Outco
     content = images.encode_image(crop, suffix=settings.suffix)
     files.write_bytes(task.target, content)
     digest = hashlib.sha256(content).hexdigest()
-    return _Outcome(*stamp, "", digest, side_px, side_px / settings.context, len(boxes))
+    return _Outcome(*stamp, "", digest, side_px, side_px * box.side_px / side, len(boxes))
 
 
 def _crop_in_worker(task: _Task, settings: CropSettings) -> _Outcome:
@@ -158,18 +166,41 @@ def _crop_in_worker(task: _Task, settings: CropSettings) -> _Outcome:
     return _crop_one(task, settings, _worker_detector)
 
 
+def _has_hash(file: Path, sha256: str) -> bool:
+    try:
+        return files.hash_file(file) == sha256
+    except OSError:
+        return False
+
+
+def _is_done(before: _Outcome, task: _Task) -> bool:
+    """Returns whether the photo is what it was and its crop is what was written."""
+    if (before.size_bytes, before.mtime_ns) != stamp_file(str(task.source)):
+        return False
+    if before.problem:
+        return before.problem != _MISSING  # a disk may be back, or a right to read
+    try:
+        return files.hash_file(task.target) == before.sha256
+    except OSError:
+        return False
+
+
 def _from_journal(journal: Journal | None, tasks: Sequence[_Task], names: Sequence[str]) -> list[_Outcome | None]:
-    """Returns what became of each photo in a run that was stopped; ``None`` where a photo or its crop is not there."""
+    """Returns what became of each photo in a run that was stopped; ``None`` where it must be done anew."""
     if journal is None or not journal.entries:
         return [None] * len(tasks)
     known: list[_Outcome | None] = []
     for task, name in zip(tasks, names, strict=True):
         cells = journal.entries.get(name)
         before = _Outcome(*cells) if cells and len(cells) == len(_Outcome._fields) else None  # type: ignore[arg-type]
-        is_same = before is not None and (before.size_bytes, before.mtime_ns) == stamp_file(str(task.source))
-        is_there = before is not None and (bool(before.problem) or stamp_file(str(task.target))[0] > 0)
-        known.append(before if is_same and is_there else None)
+        known.append(before if before is not None and _is_done(before, task) else None)
     return known
+
+
+def _remove_leftovers(tasks: Sequence[_Task]) -> None:
+    """Removes the crops that a killed run was writing: the journal's lock says that nobody writes now."""
+    for folder in {task.target.parent for task in tasks}:
+        files.remove_leftovers(folder)
 
 
 def _outcomes(
@@ -201,11 +232,11 @@ def _outcomes(
             yield outcome
 
 
-def _target_name(row: ManifestRow, suffix: str) -> str:
+def _target_name(path: str, label: str, suffix: str) -> str:
     """A readable and unique name: label, stem, and a hash of the path, since two folders may hold the same name."""
-    label = re.sub(r"[^\w -]", "_", row.label)  # a label such as "../x" must not lead out of the folder
-    stem = PurePosixPath(row.path).stem[:60]
-    return f"{label}/{stem}-{hashlib.sha256(row.path.encode()).hexdigest()[:10]}{suffix}"
+    folder = re.sub(r"[^\w -]", "_", label)[:60]  # a label such as "../x" must not lead out of the folder
+    stem = PurePosixPath(path).stem[:60]
+    return f"{folder}/{stem}-{hashlib.sha256(path.encode()).hexdigest()[:10]}{suffix}"
 
 
 def _face_box(outcome: _Outcome) -> FaceBox | None:
@@ -216,25 +247,56 @@ def _face_box(outcome: _Outcome) -> FaceBox | None:
     return FaceBox(low, low, high, high)
 
 
-def _cropped_row(row: ManifestRow, name: str, outcome: _Outcome) -> ManifestRow:
-    extra = {column: cell for column, cell in row.extra.items() if column != "phash"}  # it is the original's
-    side = str(outcome.side_px) if outcome.side_px else ""
-    extra.update(width=side, height=side, original=row.path, num_faces=str(outcome.num_faces))
-    return replace(
-        row, path=name, sha256=outcome.sha256, face_box=_face_box(outcome), exclude=outcome.problem, extra=extra
+def _crops_manifest(photos: Manifest, output: Path, names: Sequence[str], outcomes: Sequence[_Outcome]) -> Manifest:
+    """Returns the photos' columns with what the crops' own files hold in the place of what the photos' held."""
+    columns = {name: photos.column(name) for name in photos.column_names if name != "phash"}
+    sides = [str(outcome.side_px) if outcome.side_px else "" for outcome in outcomes]
+    columns.update(
+        path=names,
+        width=sides,
+        height=sides,
+        sha256=[outcome.sha256 for outcome in outcomes],
+        face_box=[format_face_box(_face_box(outcome)) for outcome in outcomes],
+        exclude=[outcome.problem for outcome in outcomes],
+        original=rebase(photos, output).column("path"),
+        num_faces=[str(outcome.num_faces) for outcome in outcomes],
+    )
+    return Manifest(output.resolve(), columns)
+
+
+def _summarize(paths: Sequence[str], outcomes: Sequence[_Outcome], num_resumed: int) -> CropSummary:
+    def those(is_meant: Callable[[_Outcome], bool]) -> tuple[str, ...]:
+        return tuple(path for path, outcome in zip(paths, outcomes, strict=True) if is_meant(outcome))
+
+    return CropSummary(
+        num_cropped=sum(not outcome.problem for outcome in outcomes),
+        no_face=those(lambda outcome: outcome.problem == "no_face"),
+        several_faces=those(lambda outcome: outcome.num_faces > 1),
+        unreadable=those(lambda outcome: outcome.problem.startswith("unreadable")),
+        num_resumed=num_resumed,
     )
 
 
-def _summarize(paths: Sequence[str], rows: Sequence[ManifestRow], num_resumed: int) -> CropSummary:
-    def those(is_meant: Callable[[ManifestRow], bool]) -> tuple[str, ...]:
-        return tuple(path for path, row in zip(paths, rows, strict=True) if is_meant(row))
+def _require_range(settings: CropSettings, workers: int) -> None:
+    is_in_range = 1 <= settings.context <= MAX_CONTEXT and MIN_SIZE_PX <= settings.size_px <= MAX_SIZE_PX
+    if not is_in_range or settings.suffix not in (".jpg", ".png") or workers < 1:
+        raise UsageError(
+            f"Expected a context of 1 to {MAX_CONTEXT:g}, a size of {MIN_SIZE_PX} to {MAX_SIZE_PX} pixels, .jpg or "
+            f".png, and workers ≥ 1, got {settings} and {workers}."
+        )
 
-    return CropSummary(
-        num_cropped=sum(not row.exclude for row in rows),
-        no_face=those(lambda row: row.exclude == "no_face"),
-        several_faces=those(lambda row: int(row.extra["num_faces"]) > 1),
-        unreadable=those(lambda row: row.exclude.startswith("unreadable")),
-        num_resumed=num_resumed,
+
+def _require_faces(summary: CropSummary, outcomes: Sequence[_Outcome], folder: Path) -> None:
+    if summary.num_cropped:
+        return
+    if len(summary.unreadable) == len(outcomes):
+        raise DataError(
+            f"Expected photos that can be read, got {len(outcomes)} that cannot ({folder}).",
+            hint=f"The first: {summary.unreadable[0]} is {outcomes[0].problem}.",
+        )
+    raise DataError(
+        f"Expected faces, got none in {len(outcomes)} photos ({folder}).",
+        hint="When the photos are face crops already, train on them as they are.",
     )
 
 
@@ -264,7 +326,8 @@ def crop_faces(
         make_detector: Makes a detector; must be picklable when ``workers`` is above one.
         settings: Context, size, format, alignment.
         workers: Processes.
-        journal_path: Where a killed run leaves what it did; who has written the manifest removes it.
+        journal_path: Where a killed run leaves what it did; who has written the manifest removes it. It also keeps
+            two runs from writing into ``output`` at once.
         detector_name: Tells detectors apart in the journal: crops of another one are made anew.
         on_progress: Called with (done, total).
 
@@ -272,25 +335,28 @@ def crop_faces(
         A manifest whose paths are relative to ``output``, and a summary.
 
     Raises:
-        DataError: No photo has a face.
-        UsageError: A setting is out of range, or a detector that finds no eyes is to align faces.
+        DataError: There is no photo, none can be read, or none has a face.
+        UsageError: A setting is out of range, a detector that finds no eyes is to align faces, or another run writes
+            into ``output``.
         OutputError: A crop or the journal cannot be written.
     """
     settings = settings or CropSettings()
-    is_in_range = 1 <= settings.context < math.inf and settings.size_px >= 16 and workers >= 1
-    if not is_in_range or settings.suffix not in (".jpg", ".png"):
-        raise UsageError(f"Expected context ≥ 1, size ≥ 16, .jpg or .png and workers ≥ 1, got {settings}, {workers}.")
+    _require_range(settings, workers)
     usable = manifest.select()
-    names = [_target_name(row, settings.suffix) for row in usable]
-    sources = [manifest.folder / path for path in usable.column("path")]
-    tasks = [_Task(source, output / name) for source, name in zip(sources, names, strict=True)]
-    rows: list[ManifestRow] = []
+    if not len(usable):
+        raise DataError(f"Expected photos to crop, got none ({manifest.folder}).", hint="Look at the exclude column.")
+    paths = usable.column("path")
+    names = [_target_name(*row, settings.suffix) for row in zip(paths, usable.column("label"), strict=True)]
+    tasks = [_Task(manifest.folder / path, output / name) for path, name in zip(paths, names, strict=True)]
+    about = {"step": "crop", "folder": str(manifest.folder.resolve()), "detector": detector_name, **asdict(settings)}
+    outcomes: list[_Outcome] = []
     with contextlib.ExitStack() as stack:
-        about = {"step": "crop", "detector": detector_name, **asdict(settings)}
         journal = stack.enter_context(Journal(journal_path, about)) if journal_path else None
+        if journal is not None:
+            _remove_leftovers(tasks)
         known = _from_journal(journal, tasks, names)
         # closing: an interrupt in on_progress, too, ends the workers at once and not when all photos are done
-        outcomes = stack.enter_context(
+        done = stack.enter_context(
             contextlib.closing(
                 _outcomes(
                     tasks,
@@ -303,13 +369,9 @@ def crop_faces(
                 )
             )
         )
-        for done, (row, name, outcome) in enumerate(zip(rebase(usable, output), names, outcomes, strict=True), start=1):
-            rows.append(_cropped_row(row, name, outcome))
-            on_progress(done, len(usable))
-    summary = _summarize(usable.column("path"), rows, sum(before is not None for before in known))
-    if not summary.num_cropped:
-        raise DataError(
-            f"Expected faces, got none in {len(usable)} photos ({manifest.folder}).",
-            hint="When the photos are face crops already, train on them as they are.",
-        )
-    return Manifest.from_rows(output.resolve(), rows), summary
+        for outcome in done:
+            outcomes.append(outcome)
+            on_progress(len(outcomes), len(tasks))
+    summary = _summarize(paths, outcomes, sum(before is not None for before in known))
+    _require_faces(summary, outcomes, manifest.folder)
+    return _crops_manifest(usable, output, names, outcomes), summary

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +13,7 @@ from typing import IO
 from edgegender import files
 from edgegender.errors import OutputError, UsageError
 
-_SYNC_ENTRIES = 500  # a power cut costs at most so many photos' work
+_FLUSH_ENTRIES = 50  # a kill costs at most so many photos' work; waiting for the disk would cost more than they do
 
 
 class Journal:
@@ -37,7 +36,7 @@ class Journal:
         self.path = path
         self._settings = {"edgegender_journal": 1, **settings}
         self.entries: dict[str, list[object]] = {}
-        self._unsynced = 0
+        self._unflushed = 0
         files.make_folder(path.parent)
         try:
             self._stream: IO[bytes] = path.open("a+b")
@@ -95,11 +94,10 @@ class Journal:
         """
         try:
             self._append([key, value])
-            self._unsynced += 1
-            if self._unsynced >= _SYNC_ENTRIES:
+            self._unflushed += 1
+            if self._unflushed >= _FLUSH_ENTRIES:
                 self._stream.flush()
-                os.fsync(self._stream.fileno())
-                self._unsynced = 0
+                self._unflushed = 0
         except OSError as error:
             raise OutputError(
                 f"Expected room for the journal, got {error.strerror or error} ({self.path}).",
@@ -112,5 +110,5 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(OSError):  # a full disk: what was synced before stays
+        with contextlib.suppress(OSError):  # a full disk: what was flushed before stays
             self._stream.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from importlib import import_module, metadata
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from edgegender.native_log import held_back_stderr
 _RUNTIMES = (("ai_edge_litert.interpreter", "ai-edge-litert"), ("tflite_runtime.interpreter", "tflite-runtime"))
 MAX_THREADS = 256  # LiteRT takes any number and crashes the process where the system has no more threads
 _HINT = "Convert the run with edgegender convert, or update the runtime: edgegender doctor names it."
+Signature = tuple[tuple[tuple[int, ...], np.dtype[np.generic]], ...]  # (shape, type) of each tensor
 _MAX_DEFAULT_THREADS = 4  # a small network gains nothing beyond; a Pi has four cores
 
 
@@ -44,19 +46,21 @@ def import_runtime() -> tuple[ModuleType, str, str]:
     raise MissingDependencyError("ai-edge-litert", extra="tflite-runtime")
 
 
-class Interpreter:
-    """One network with one input and one output, ready to run.
+def _signature(details: list[dict[str, Any]]) -> Signature:
+    return tuple((tuple(int(side) for side in tensor["shape"]), np.dtype(tensor["dtype"])) for tensor in details)
 
-    The input tensor is written in place; after the first call nothing is allocated but the returned scores.
+
+class Network:
+    """A ``.tflite`` that the runtime has loaded, whatever goes in and comes out.
 
     Args:
-        content: A ``.tflite`` that was verified by :mod:`edgegender.runtime.model_file`.
+        content: The file's bytes, verified before: native code trusts them.
         num_threads: 1 to ``MAX_THREADS``; ``None`` chooses by :func:`default_num_threads`.
         is_reference: Whether to use the slow reference kernels, which answer the same on every machine.
 
     Raises:
         UsageError: ``num_threads`` is out of its range.
-        ModelFileError: The runtime refuses the network, or it has another number of inputs or outputs.
+        ModelFileError: The runtime refuses the network.
         MissingDependencyError: No runtime is installed.
     """
 
@@ -78,6 +82,46 @@ class Interpreter:
                 f"Expected a network that {self.runtime_name} {self.runtime_version} runs, got: {first}", hint=_HINT
             ) from error
         inputs, outputs = self._native.get_input_details(), self._native.get_output_details()
+        self._input_indices = [int(tensor["index"]) for tensor in inputs]
+        self._output_indices = [int(tensor["index"]) for tensor in outputs]
+        self.inputs: Signature = _signature(inputs)
+        self.outputs: Signature = _signature(outputs)
+
+    def infer(self, tensor: npt.NDArray[np.generic]) -> list[npt.NDArray[np.generic]]:
+        """Returns a copy of every output for one input tensor."""
+        self._native.set_tensor(self._input_indices[0], tensor)
+        self._native.invoke()
+        return [np.asarray(self._native.get_tensor(index)) for index in self._output_indices]
+
+    def count_operators(self) -> dict[str, int]:
+        """Returns how often each operator stands in the network, as the runtime sees it before delegation."""
+        counts: dict[str, int] = {}
+        for operator in self._native._get_ops_details():
+            name = str(operator["op_name"])
+            if name != "DELEGATE":  # XNNPACK's own node, which stands beside the operators it takes over
+                counts[name] = counts.get(name, 0) + 1
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+class Interpreter(Network):
+    """One network with one input and one output, ready to run.
+
+    The input tensor is written in place; after the first call nothing is allocated but the returned scores.
+
+    Args:
+        content: A ``.tflite`` that was verified by :mod:`edgegender.runtime.model_file`.
+        num_threads: 1 to ``MAX_THREADS``; ``None`` chooses by :func:`default_num_threads`.
+        is_reference: Whether to use the slow reference kernels, which answer the same on every machine.
+
+    Raises:
+        UsageError: ``num_threads`` is out of its range.
+        ModelFileError: The runtime refuses the network, or it has another number of inputs or outputs.
+        MissingDependencyError: No runtime is installed.
+    """
+
+    def __init__(self, content: bytes, *, num_threads: int | None = None, is_reference: bool = False) -> None:
+        super().__init__(content, num_threads=num_threads, is_reference=is_reference)
+        inputs, outputs = self._native.get_input_details(), self._native.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or len(outputs[0]["shape"]) != 2:
             raise ModelFileError(
                 "Expected one picture in and one row of scores out, got another signature.", hint=_HINT
@@ -89,15 +133,6 @@ class Interpreter:
         self.output_scale, self.output_zero_point = outputs[0]["quantization"]
         if self.input_dtype not in (np.dtype(np.uint8), np.dtype(np.float32)):
             raise ModelFileError(f"Expected uint8 or float32 input, got {self.input_dtype}.", hint=_HINT)
-
-    def count_operators(self) -> dict[str, int]:
-        """Returns how often each operator stands in the network, as the runtime sees it before delegation."""
-        counts: dict[str, int] = {}
-        for operator in self._native._get_ops_details():
-            name = str(operator["op_name"])
-            if name != "DELEGATE":  # XNNPACK's own node, which stands beside the operators it takes over
-                counts[name] = counts.get(name, 0) + 1
-        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
     def invoke_raw(self, tensor: npt.NDArray[np.generic]) -> None:
         """Writes the input tensor and runs the network; nothing else. For measuring."""

@@ -20,6 +20,7 @@ Run = Callable[..., Answer]
 def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command in this process and in ``tmp_path``."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # what this user has pulled is no matter here
     return lambda *words: run_here(capfd, *words)
 
 
@@ -33,7 +34,7 @@ def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
         (("predict", "a.jpg", "--threads", "many"), "Invalid value for '--threads'"),
         (("predict", "a.jpg", "--threads", "0"), "Invalid value for '--threads'"),
         (("predict", "a.jpg", "--detector", "best"), "Invalid value for '--detector'"),
-        (("predict", "a.jpg", "--detector", "yunet"), "Expected the file of the YuNet network"),
+        (("predict", "a.jpg", "--detector", "yunet"), "Expected the file of the yunet network"),
         (("predict", "a.jpg", "--detector", "yunet", "--detector-path", "none.onnx"), "got nothing at none.onnx"),
         (("data", "index"), "Missing argument 'FOLDER'"),
         (("data", "index", "."), "Missing option '-o'"),

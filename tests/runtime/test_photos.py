@@ -11,7 +11,8 @@ import pytest
 from edgegender.data.drawn_faces import draw_attributes, draw_face, draw_scene
 from edgegender.entities import FaceBox, UInt8Array
 from edgegender.runtime.classifier import Classifier
-from edgegender.runtime.detector import CascadeDetector, WholeImageDetector
+from edgegender.runtime.detector import WholeImageDetector
+from edgegender.runtime.detector_cascade import CascadeDetector
 from edgegender.runtime.photos import PREDICTION_SCHEMA, PhotoPredictor, PhotoResult
 from tests.pictures import write_photo
 from tests.tiny_model import build_tiny_model, grey_picture
