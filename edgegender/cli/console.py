@@ -17,8 +17,15 @@ from edgegender.errors import OutputError, UsageError
 
 FOLDER = click.Path(path_type=Path)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
-workers_option = click.option("--workers", default=0, help="Processes; 0 takes all cores.  [default: 0]")
+workers_option = click.option(
+    "--workers", type=click.IntRange(min=0), default=0, help="Processes; 0 takes all cores.", show_default=True
+)
 data_option = click.option("--data", "data_path", type=FOLDER, required=True, help="Manifest (CSV) of the photos.")
+
+
+def count_workers(workers: int) -> int:
+    """Returns the number of processes that --workers asks for; 0 stands for all cores that this process may use."""
+    return workers or len(os.sched_getaffinity(0))
 
 
 def models_folder() -> Path:

@@ -19,7 +19,7 @@ EXIT_TERMINATED = 143  # 128 + SIGTERM
 
 # command → (module, one line); a command's module is imported only when it runs, so that the device side starts fast
 _COMMANDS = {
-    "data": ("edgegender.cli.data", "Index, check and crop photos."),
+    "data": ("edgegender.cli.data", "Photos that can be trusted: index, check, group, split, crop, show."),
     "train": ("edgegender.cli.train", "Fine-tune a network with a recipe."),
     "evaluate": ("edgegender.cli.evaluate", "Accuracy, precision, recall and F1 with intervals."),
     "convert": ("edgegender.cli.convert", "Quantize a run to .tflite, behind a gate."),
@@ -31,6 +31,7 @@ _COMMANDS = {
     "doctor": ("edgegender.cli.doctor", "What is wrong with this machine, and the fix."),
     "demo": ("edgegender.cli.demo", "The whole way in one go, on drawn faces or on your photos."),
 }
+_RESUMED = ("data index ", "data crop ")
 
 
 class _ReaderLeftError(Exception):
@@ -119,7 +120,10 @@ def _explain(error: BaseException, arguments: list[str]) -> tuple[str, str, int]
         context = getattr(error, "ctx", None)
         return error.format_message(), f"{context.command_path if context else 'edgegender'} --help", 2
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        return "Interrupted.", "Nothing was left half-written.", EXIT_INTERRUPTED
+        hint = "Nothing was left half-written."
+        if _command_of(arguments) in _RESUMED:
+            hint += " The same command goes on where it stopped."
+        return "Interrupted.", hint, EXIT_INTERRUPTED
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         what = f"Expected files and devices that work, got {error.strerror or error}{where}."
