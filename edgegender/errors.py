@@ -13,6 +13,7 @@
     ├── DownloadError (RuntimeError)    3   a file cannot be fetched or has another hash
     ├── ResultFileError (ValueError)    1   a recorded result is damaged, edited or of another schema
     ├── MeasurementError (RuntimeError) 3   the measuring process died
+    ├── WorkerError (RuntimeError)      3   one of several processes that share the work died
     ├── TrainingError (RuntimeError)    3   training cannot go on (NaN loss, out of memory)
     └── MissingDependencyError (ImportError) 3   an extra is not installed
 
@@ -108,6 +109,12 @@ class ResultFileError(EdgeGenderError, ValueError):
 
 class MeasurementError(EdgeGenderError, RuntimeError):
     """The measuring process died: out of memory, killed, or crashed in native code."""
+
+    exit_code = 3
+
+
+class WorkerError(EdgeGenderError, RuntimeError):
+    """One of the processes that share the work died: out of memory, killed, or crashed in native code."""
 
     exit_code = 3
 

@@ -23,6 +23,7 @@ ALL_ERRORS: list[EdgeGenderError] = [
     errors.TrainingError("message", hint="hint"),
     errors.ResultFileError("message", hint="hint"),
     errors.MeasurementError("message", hint="hint"),
+    errors.WorkerError("message", hint="hint"),
     errors.MissingDependencyError("tensorflow", extra="train"),
 ]
 
@@ -50,6 +51,7 @@ def test_every_error_class_of_the_module_is_in_this_file() -> None:
         (errors.TrainingError, RuntimeError, 3),
         (errors.ResultFileError, ValueError, 1),
         (errors.MeasurementError, RuntimeError, 3),
+        (errors.WorkerError, RuntimeError, 3),
         (errors.MissingDependencyError, ImportError, 3),
     ],
 )

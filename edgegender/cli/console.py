@@ -154,8 +154,8 @@ def require_writable(path: Path) -> None:
     """
     try:
         is_taken = path.is_dir()
-        folder = path.absolute().parent
-        while not folder.exists():
+        folder = path.parent  # not absolute: a folder around this one may be closed to us, and that is no matter
+        while not folder.exists() and folder != folder.parent:
             folder = folder.parent
         is_writable = folder.is_dir() and os.access(
             folder, os.W_OK, effective_ids=os.access in os.supports_effective_ids

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,150 +10,76 @@ import click
 
 from edgegender.cli.console import (
     FOLDER,
+    count_workers,
     json_option,
-    print_counts,
     print_json,
     progress,
     require_writable,
     workers_option,
 )
-from edgegender.errors import CheckFailedError
+from edgegender.cli.data_findings import count_balance, find_faults, name_unseen, print_faults, write_faults_page
+from edgegender.cli.data_options import require_manifest_target, require_module, require_other_file
+from edgegender.errors import CheckFailedError, DataError
 
 if TYPE_CHECKING:
     from edgegender.data.check import DataReport
     from edgegender.data.manifest import Manifest
-    from edgegender.reporting.check_page import FindingGroup, Status
-    from edgegender.reporting.counting import Counts
 
-_MAX_LINES = 5
-_MAX_GROUP_VALUES = 30  # a column of more values is a name, such as person, and no group
+_MAX_NEAR_DISTANCE = 24  # edgegender.data.near_duplicates.MAX_DISTANCE: numpy is not loaded for --help
 
 
-_PROBLEMS = frozenset({"leak", "conflict", "changed"})
-_LEAK = "The network is tested on what it learned. Split anew: edgegender data split --group-by "
-_CONFLICT = "One of the labels is wrong, or the picture does not show it. Exclude both or correct the label."
-# kind, name, what it means and what to do
-_KINDS = {
-    "leaks": ("leak", "leaks: the same bytes", f"{_LEAK}duplicates"),
-    "near_leaks": ("leak", "leaks: near duplicates", f"{_LEAK}duplicates"),
-    "person_leaks": ("leak", "leaks: the same person", f"{_LEAK}person"),
-    "conflicts": ("conflict", "conflicting labels: the same bytes", _CONFLICT),
-    "near_conflicts": ("conflict", "conflicting labels: near duplicates", _CONFLICT),
-    "changed": ("changed", "changed since indexing", "It is not the file that was indexed. Index the folder anew."),
-    "unreadable": ("unreadable", "unreadable photos", "Copy the file again or leave it out."),
-    "duplicates": ("exact_duplicate", "exact duplicates", "The same bytes and the same label: one is enough."),
-    "near_duplicates": ("near_duplicate", "near duplicates", "Encoded again, resized or changed a little."),
-    "tiny": ("tiny", "tiny photos", "Too few pixels for a network: what is added by enlarging is no face."),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class _Finding:
-    """One kind of fault: how many, and each as a group of (path, note)."""
-
-    kind: str
-    name: str
-    explanation: str
-    groups: tuple[tuple[tuple[str, str], ...], ...]
-    is_group: bool
-
-    @property
-    def status(self) -> Status:
-        """How the page marks it."""
-        return "ok" if not self.groups else "problem" if self.kind in _PROBLEMS else "note"
-
-
-def _findings(report: DataReport) -> list[_Finding]:
-    findings = []
-    for field, (kind, name, explanation) in _KINDS.items():
-        found = getattr(report, field)
-        if found is None:
-            continue
-        groups: tuple[tuple[tuple[str, str], ...], ...]
-        if field in ("unreadable", "tiny"):
-            groups = tuple(((photo.path, photo.reason),) for photo in found)
-        elif field == "changed":
-            groups = tuple(((path, ""),) for path in found)
-        else:
-            groups = tuple(tuple((path, "") for path in group) for group in found)
-        is_group = field not in ("unreadable", "tiny", "changed")
-        findings.append(_Finding(kind, name, explanation, groups, is_group))
-    return findings
-
-
-def _balance(manifest: Manifest) -> dict[str, Counts]:
-    """Returns the counts by label of each column that tells groups, such as source, race and age."""
-    from edgegender.reporting.counting import count_groups, group_columns
-
-    usable = manifest.select()
-    no_groups = {"label", "split", "width", "height", "original"}
-    counted = {name: count_groups(usable, name) for name in group_columns(manifest) if name not in no_groups}
-    return {name: counts for name, counts in counted.items() if 1 < len(counts) <= _MAX_GROUP_VALUES}
-
-
-def _print_finding(finding: _Finding) -> None:
-    click.echo(f"{len(finding.groups):6d}  {finding.name}{' (groups)' if finding.is_group else ''}")
-    joined = " ≈ " if finding.name.endswith("near duplicates") else " = "
-    for group in finding.groups[:_MAX_LINES]:
-        click.echo("        " + joined.join(f"{path} ({note})" if note else path for path, note in group))
-    if len(finding.groups) > _MAX_LINES:
-        click.echo(f"        … {len(finding.groups) - _MAX_LINES} more (--json lists all, --html shows them)")
-
-
-def _print_text(
-    manifest: Manifest, report: DataReport, findings: list[_Finding], balance: Mapping[str, Counts]
-) -> None:
-    print_counts(report.counts)
-    for name, counts in balance.items():
-        values = ", ".join(f"{value} {sum(by_label.values())}" for value, by_label in counts.items())
-        click.echo(f"{name}: {values}")
-    click.echo("")
-    for finding in findings:
-        _print_finding(finding)
-    if report.near_duplicates is None:
-        click.echo("     –  near duplicates: not looked for")
-    before = Counter(reason for reason in manifest.column("exclude") if reason)
-    reasons = f" ({', '.join(f'{count} {reason}' for reason, count in sorted(before.items()))})" if before else ""
-    click.echo(f"{report.num_photos} photos checked, {report.num_excluded} excluded before{reasons}")
-
-
-def _shown(manifest: Manifest, finding: _Finding, rows: Mapping[str, tuple[str, str]]) -> list[FindingGroup]:
-    from edgegender.reporting.check_page import CheckedPhoto, FindingGroup
-
-    shown = []
-    for group in finding.groups:
-        photos = tuple(
-            CheckedPhoto(path, manifest.folder / path, rows[path][0], rows[path][1], note) for path, note in group
+def _require_sound(manifest: Manifest, report: DataReport, manifest_path: Path, output: Path | None) -> None:
+    """Raises what ends the command with another exit code than 0."""
+    if len(report.unreadable) == report.num_photos:
+        first = report.unreadable[0]
+        raise DataError(
+            f"Expected photos that can be read, got {report.num_photos} that cannot ({manifest_path}).",
+            hint=f"The first: {manifest.folder / first.path} is {first.reason}. Paths start from the manifest.",
         )
-        title = f"{len(group)} photos" if len(group) > 1 else group[0][0]
-        shown.append(FindingGroup(finding.kind, title, finding.explanation, photos))
-    return shown
-
-
-def _write_page(
-    target: Path, manifest: Manifest, report: DataReport, findings: list[_Finding], balance: Mapping[str, Counts]
-) -> None:
-    from edgegender.reporting.check_page import CheckPage, write_check_page
-
-    labels_and_splits = zip(manifest.column("label"), manifest.column("split"), strict=True)
-    rows = dict(zip(manifest.column("path"), labels_and_splits, strict=True))
-    page = CheckPage(
-        title=f"Check of {manifest.folder.name}",
-        summary=tuple((finding.name, len(finding.groups), finding.status) for finding in findings),
-        counts=report.counts,
-        groups=balance,
-        findings=tuple(group for finding in findings for group in _shown(manifest, finding, rows)),
+    if report.is_sound:
+        return
+    num_leaks = len(report.leaks) + len(report.near_leaks) + len(report.person_leaks)
+    num_conflicts = len(report.conflicts) + len(report.near_conflicts)
+    hint = f"Train with {output}." if output else "Write a clean manifest with --output clean.csv."
+    if report.person_leaks:  # leaving photos out does not mend them
+        hint = f"Split anew: edgegender data split {output or manifest_path} --group-by person -o split.csv"
+    raise CheckFailedError(
+        f"Expected no leaks, conflicts or changed files, got {num_leaks}, {num_conflicts} and "
+        f"{len(report.changed)} ({manifest_path}).",
+        hint=hint,
     )
-    write_check_page(target, page)
 
 
-@click.command()
+def _require_targets(output: Path | None, html: Path | None, manifest_path: Path) -> None:
+    if output is not None:
+        require_manifest_target(output)
+    if html is not None:
+        require_writable(html)
+        require_other_file(html, manifest_path, what="the manifest")
+        if output is not None:
+            require_other_file(html, output, what="the manifest of --output")
+        require_module("jinja2", "Jinja2", extra="data")
+
+
+@click.command(short_help="Damaged photos, duplicates, leaks, conflicting labels.")
 @click.argument("manifest_path", metavar="MANIFEST", type=FOLDER)
 @click.option("-o", "--output", type=FOLDER, help="Write a manifest with the faults excluded.")
 @click.option("--html", type=FOLDER, help="Write a page with the pictures side by side. It holds photos: keep it safe.")
-@click.option("--near-distance", default=24, show_default=True, help="Most different bits of 256 in near duplicates.")
+@click.option(
+    "--near-distance",
+    type=click.IntRange(0, _MAX_NEAR_DISTANCE),
+    default=_MAX_NEAR_DISTANCE,
+    show_default=True,
+    help="Most different bits, of 256, between near duplicates.",
+)
 @click.option("--no-near", is_flag=True, help="Look for exact duplicates only.")
-@click.option("--min-side", default=32, show_default=True, help="Photos with a shorter side are tiny, pixels.")
+@click.option(
+    "--min-side",
+    type=click.IntRange(min=0),
+    default=32,
+    show_default=True,
+    help="Photos with a side below so many pixels are tiny.",
+)
 @workers_option
 @json_option
 def check(
@@ -169,45 +92,42 @@ def check(
     workers: int,
     as_json: bool,
 ) -> None:
-    """Find unreadable and tiny photos, duplicates, leaks between splits, conflicting labels.
+    """Find unreadable and tiny photos, duplicates, conflicting labels, leaks between splits.
 
-    Exact and near duplicates are found; people stand on two sides where the manifest has a person column. Exit 1 when
-    a leak, a conflict or a changed file is found.
+    A leak is a photo, a near duplicate of it or, where the manifest has the column person, a person in more than one
+    split. Every photo is read. Exit 1 when a leak, a conflict or a changed file is found.
     """
     from edgegender.data.check import check_manifest, exclude_faults
     from edgegender.data.manifest_file import read_manifest, write_manifest
 
-    for target in (output, html):
-        if target is not None:
-            require_writable(target)
+    _require_targets(output, html, manifest_path)
+    if not no_near:
+        require_module("imagehash", "ImageHash", extra="data", instead="look for exact duplicates only: --no-near")
     manifest = read_manifest(manifest_path)
+    if not any(not reason for reason in manifest.column("exclude")):
+        raise DataError(f"Expected photos to check, got none ({manifest_path}).", hint="All rows are excluded.")
     with progress("checking") as update:
         report = check_manifest(
             manifest,
             with_near=not no_near,
             max_distance=near_distance,
             min_side_px=min_side,
-            workers=workers or os.cpu_count() or 1,
+            workers=count_workers(workers),
             on_progress=update,
         )
-    findings = _findings(report)
-    balance = _balance(manifest)
+    unseen = name_unseen(manifest, report)
+    findings = find_faults(report, unseen)
+    balance = count_balance(manifest)
     if output is not None:
         write_manifest(output, exclude_faults(manifest, report))
     if html is not None:
-        _write_page(html, manifest, report, findings, balance)
+        write_faults_page(html, manifest, report, findings, balance)
     if as_json:
-        print_json({"is_sound": report.is_sound, **dataclasses.asdict(report), "balance": balance})
+        found = {**dataclasses.asdict(report), **dict.fromkeys(unseen)}
+        print_json({"is_sound": report.is_sound, **found, "balance": balance})
     else:
-        _print_text(manifest, report, findings, balance)
+        print_faults(manifest, report, findings, unseen, balance)
         for what, target in (("faults excluded", output), ("pictures", html)):
             if target is not None:
                 click.echo(f"{what} → {target}")
-    if not report.is_sound:
-        num_leaks = len(report.leaks) + len(report.near_leaks) + len(report.person_leaks)
-        num_conflicts = len(report.conflicts) + len(report.near_conflicts)
-        raise CheckFailedError(
-            f"Expected no leaks, conflicts or changed files, got {num_leaks}, {num_conflicts} and "
-            f"{len(report.changed)} ({manifest_path}).",
-            hint=f"Train with {output}." if output else "Write a clean manifest with --output clean.csv.",
-        )
+    _require_sound(manifest, report, manifest_path, output)

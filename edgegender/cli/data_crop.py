@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import functools
-import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgegender.cli.console import (
     FOLDER,
+    count_workers,
     detector_options,
     json_option,
     note,
@@ -19,26 +20,92 @@ from edgegender.cli.console import (
     warn,
     workers_option,
 )
+from edgegender.cli.data_options import require_other_file
 from edgegender.errors import UsageError
+
+if TYPE_CHECKING:
+    from edgegender.data.crop import CropSummary
 
 _MAX_LINES = 10
 
 
-def _tell(paths: tuple[str, ...], what: str) -> None:
+def _warn_all(paths: tuple[str, ...], what: str) -> None:
     for path in paths[:_MAX_LINES]:
         warn(f"{path}: {what}")
     if len(paths) > _MAX_LINES:
         warn(f"and {len(paths) - _MAX_LINES} more: {what}; the new manifest names them all")
 
 
-@click.command()
+def _tell(summary: CropSummary, target: Path, *, as_json: bool) -> None:
+    _warn_all(summary.unreadable, "unreadable, left out")
+    if as_json:
+        print_json(
+            {
+                "manifest": str(target),
+                "num_cropped": summary.num_cropped,
+                "num_no_face": len(summary.no_face),
+                "num_several_faces": len(summary.several_faces),
+                "num_unreadable": len(summary.unreadable),
+                "num_resumed": summary.num_resumed,
+                "no_face": summary.no_face,
+                "several_faces": summary.several_faces,
+                "unreadable": summary.unreadable,
+            }
+        )
+        return
+    _warn_all(summary.no_face, "no face found")
+    if summary.num_resumed:
+        note(f"note: {summary.num_resumed} photos were done by a run that was stopped")
+    click.echo(
+        f"{summary.num_cropped} faces; {len(summary.no_face)} photos without a face, "
+        f"{len(summary.several_faces)} with several (the most prominent was taken), "
+        f"{len(summary.unreadable)} unreadable → {target}"
+    )
+    if summary.several_faces:
+        note(f"hint: the column num_faces of {target} tells photos with several faces")
+
+
+def _require_detector(detector: str, detector_path: Path | None, align: str) -> None:
+    if detector == "none":
+        raise UsageError("Expected a detector that finds faces, got none.", hint="Train on face crops as they are.")
+    if detector == "cascade" and align == "eyes":
+        raise UsageError("Expected a detector that finds eyes, got cascade.", hint="Use --detector yunet or blazeface.")
+    if detector == "cascade" and detector_path is not None:
+        raise UsageError(
+            f"Expected no --detector-path with the detector cascade, got {detector_path}.",
+            hint="Add --detector yunet or blazeface.",
+        )
+
+
+@click.command(short_help="Cut one face out of each photo, the same way for every set.")
 @click.argument("manifest_path", metavar="MANIFEST", type=FOLDER)
 @click.option("-o", "--output", type=FOLDER, required=True, help="Folder for the crops and their faces.csv.")
 @detector_options("cascade")
-@click.option("--context", default=1.8, show_default=True, help="Side of the crop by side of the face box.")
-@click.option("--size", default=176, show_default=True, help="Largest side of a crop, pixels.")
-@click.option("--align", type=click.Choice(["none", "eyes"]), default="none", show_default=True, help="Level the eyes.")
-@click.option("--format", "suffix", type=click.Choice(["jpg", "png"]), default="jpg", show_default=True)
+@click.option(
+    "--context",
+    type=click.FloatRange(1, 10),
+    default=1.8,
+    show_default=True,
+    help="Side of the crop divided by the side of the face box.",
+)
+@click.option(
+    "--size", type=click.IntRange(16, 4096), default=176, show_default=True, help="Largest side of a crop, pixels."
+)
+@click.option(
+    "--align",
+    type=click.Choice(["none", "eyes"]),
+    default="none",
+    show_default=True,
+    help="eyes: turn each face until they are level; needs yunet or blazeface.",
+)
+@click.option(
+    "--format",
+    "suffix",
+    type=click.Choice(["jpg", "png"]),
+    default="jpg",
+    show_default=True,
+    help="jpg: quality 95. png: lossless.",
+)
 @workers_option
 @json_option
 def crop(
@@ -63,12 +130,10 @@ def crop(
     from edgegender.files import hash_file
     from edgegender.runtime.detector import create_detector
 
-    if detector == "none":
-        raise UsageError("Expected a detector that finds faces, got none.", hint="Train on face crops as they are.")
-    if detector == "cascade" and align == "eyes":
-        raise UsageError("Expected a detector that finds eyes, got cascade.", hint="Use --detector yunet or blazeface.")
+    _require_detector(detector, detector_path, align)
     target = output / "faces.csv"
     require_writable(target)
+    require_other_file(target, manifest_path, what="the manifest of the photos")
     manifest = read_manifest(manifest_path)
     create_detector(detector, detector_path)  # a wrong file is told here, once, and not by each process
     journal_path = output / ".faces.csv.journal"
@@ -78,33 +143,11 @@ def crop(
             output,
             make_detector=functools.partial(create_detector, detector, detector_path),
             settings=CropSettings(context, size, f".{suffix}", align == "eyes"),
-            workers=workers or os.cpu_count() or 1,
+            workers=count_workers(workers),
             journal_path=journal_path,
             detector_name=f"{detector} {hash_file(detector_path) if detector_path else ''}",
             on_progress=update,
         )
     write_manifest(target, rows)
     journal_path.unlink(missing_ok=True)
-    values = {
-        "manifest": str(target),
-        "num_cropped": summary.num_cropped,
-        "num_no_face": len(summary.no_face),
-        "num_several_faces": len(summary.several_faces),
-        "num_unreadable": len(summary.unreadable),
-        "num_resumed": summary.num_resumed,
-    }
-    _tell(summary.unreadable, "unreadable, left out")
-    if as_json:
-        lists = {"no_face": summary.no_face, "several_faces": summary.several_faces, "unreadable": summary.unreadable}
-        print_json({**values, **lists})
-        return
-    _tell(summary.no_face, "no face found")
-    if summary.num_resumed:
-        note(f"note: {summary.num_resumed} photos were done by a run that was stopped")
-    click.echo(
-        f"{summary.num_cropped} faces; {len(summary.no_face)} photos without a face, "
-        f"{len(summary.several_faces)} with several (the most prominent was taken), "
-        f"{len(summary.unreadable)} unreadable → {target}"
-    )
-    if summary.no_face or summary.several_faces:
-        note(f"hint: {target} names them all: exclude is no_face, num_faces is above 1")
+    _tell(summary, target, as_json=as_json)

@@ -9,16 +9,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgegender.cli.console import FOLDER, json_option, percent, print_counts, print_json, print_table, require_writable
-from edgegender.cli.data_index import parse_ratios
+from edgegender.cli.console import FOLDER, json_option, percent, print_counts, print_json, print_table, warn
+from edgegender.cli.data_options import parse_names, parse_ratios, require_manifest_target
 
 if TYPE_CHECKING:
     from edgegender.data.manifest import Manifest
     from edgegender.data.split import SplitReport
-
-
-def _parse_columns(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _with_groups(manifest: Manifest, names: tuple[str, ...]) -> Manifest:
@@ -26,8 +22,15 @@ def _with_groups(manifest: Manifest, names: tuple[str, ...]) -> Manifest:
     from edgegender.data.grouping import name_blocks, name_duplicates
 
     made: dict[str, Callable[[Manifest], list[str]]] = {"block": name_blocks, "duplicates": name_duplicates}
-    columns = {name: made[name](manifest) for name in names if name in made and name not in manifest.column_names}
-    return manifest.with_columns(columns)
+    missing = [name for name in names if name in made and name not in manifest.column_names]
+    if "duplicates" in missing:
+        num_unhashed = sum(not phash for phash in manifest.select().column("phash"))
+        if num_unhashed:
+            warn(
+                f"{num_unhashed} photos have no perceptual hash: near duplicates of theirs may stand on two sides; "
+                "index the folder anew without --no-phash"
+            )
+    return manifest.with_columns({name: made[name](manifest) for name in missing})
 
 
 def _print_report(report: SplitReport) -> None:
@@ -36,13 +39,16 @@ def _print_report(report: SplitReport) -> None:
         for split in report.asked
     ]
     print_table(["split", "photos", "asked %", "got %"], rows)
-    click.echo(
-        f"{report.num_groups} groups of two or more photos, the largest of {report.largest_group}; furthest from its "
-        f"share: {report.worst_stratum}, by {percent(report.worst_difference)} points"
-    )
+    if report.num_groups:
+        groups = "1 group" if report.num_groups == 1 else f"{report.num_groups} groups"
+        click.echo(f"{groups} of two or more photos, the largest of {report.largest_group}")
+    else:
+        click.echo("no group of two or more photos")
+    furthest = report.worst_stratum or "all photos"
+    click.echo(f"furthest from its share: {furthest}, by {percent(report.worst_difference)} points")
 
 
-@click.command()
+@click.command(short_help="No person, block or duplicate stands on two sides.")
 @click.argument("manifest_path", metavar="MANIFEST", type=FOLDER)
 @click.option("-o", "--output", type=FOLDER, required=True, help="The manifest to write: .csv or .parquet.")
 @click.option(
@@ -52,9 +58,17 @@ def _print_report(report: SplitReport) -> None:
     metavar="A,B,…",
     help="Columns whose equal values stay together: person, block, duplicates, or any other.",
 )
-@click.option("--ratios", default="70,10,20", show_default=True, help="Train, val, test; two numbers: train, test.")
+@click.option(
+    "--ratios",
+    default="70,10,20",
+    show_default=True,
+    metavar="A,B,C",
+    help="Train, val, test; two numbers: train, test.",
+)
 @click.option("--seed", default=0, show_default=True, help="Another seed gives another split.")
-@click.option("--stratify", default="label", show_default=True, metavar="A,B,…", help="Columns to keep in balance.")
+@click.option(
+    "--stratify", default="label", show_default=True, metavar="A,B,…", help="Columns to keep in balance; may be ''."
+)
 @json_option
 def split(
     manifest_path: Path, output: Path, group_by: str, ratios: str, seed: int, stratify: str, as_json: bool
@@ -68,15 +82,24 @@ def split(
     from edgegender.data.manifest_file import read_manifest, write_manifest
     from edgegender.data.split import split_groups
 
-    require_writable(output)
-    names = _parse_columns(group_by)
+    require_manifest_target(output)
+    names = parse_names(group_by, option="--group-by")
+    strata = parse_names(stratify, option="--stratify", is_needed=False)
+    shares = parse_ratios(ratios)
     manifest = _with_groups(read_manifest(manifest_path), names)
-    done, report = split_groups(
-        manifest, group_by=names, ratios=parse_ratios(ratios), seed=seed, stratify=_parse_columns(stratify)
-    )
+    done, report = split_groups(manifest, group_by=names, ratios=shares, seed=seed, stratify=strata)
     write_manifest(output, done)
     if as_json:
-        print_json({"manifest": str(output), "group_by": names, **asdict(report), "counts": done.counts()})
+        print_json(
+            {
+                "manifest": str(output),
+                "group_by": names,
+                "stratify": strata,
+                "seed": seed,
+                **asdict(report),
+                "counts": done.counts(),
+            }
+        )
         return
     _print_report(report)
     click.echo("")

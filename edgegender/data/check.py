@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from edgegender.data.grouping import link_equal_cells
 from edgegender.data.manifest import Manifest
 from edgegender.data.measure import Measured, measure_photo
-from edgegender.data.near_duplicates import MAX_DISTANCE, find_near_pairs, group_pairs
+from edgegender.data.near_duplicates import MAX_DISTANCE, find_near_pairs, group_pairs, require_distance
 from edgegender.data.perceptual_hash import pack_hashes, require_hashing
 from edgegender.data.workers import choose_workers, map_in_processes
 from edgegender.entities import IntArray
@@ -51,7 +51,7 @@ class DataReport:
         duplicates: Groups with the same bytes and label.
         near_duplicates: Groups that look the same and are not all the same bytes; exact copies of one of them are in
             the group, too. ``None`` when nobody looked.
-        leaks: Groups with the same bytes in more than one split.
+        leaks: Groups with the same bytes in more than one split; a row without a split is in none.
         near_leaks: Near duplicates in more than one split.
         person_leaks: Groups of one person (column ``person``) in more than one split.
         conflicts: Groups with the same bytes under different labels.
@@ -99,21 +99,23 @@ def _measure_all(
     return measured
 
 
-def _members(keys: Iterable[str | int]) -> list[IntArray]:
-    """Returns the positions of equal keys, where there are at least two; empty keys are no group."""
-    places: dict[str | int, list[int]] = defaultdict(list)
-    for position, key in enumerate(keys):
-        if key != "":
-            places[key].append(position)
-    return [np.asarray(group, np.int64) for group in places.values() if len(group) > 1]
+def _members(group: IntArray) -> list[IntArray]:
+    """Returns the positions of equal numbers, where there are at least two, in the order of their first one."""
+    order = np.argsort(group, kind="stable")
+    order = order[np.bincount(group, minlength=len(group))[group[order]] > 1]
+    return np.split(order, np.flatnonzero(np.diff(group[order])) + 1) if len(order) else []
+
+
+def _equal_groups(cells: Sequence[str]) -> list[IntArray]:
+    """Returns the positions of equal cells; empty cells are no group."""
+    return _members(group_pairs(len(cells), *link_equal_cells(cells)))
 
 
 def _near_groups(measured: Sequence[Measured], max_distance: int) -> list[IntArray]:
     """Returns groups of photos that look the same, those of the same bytes only left out."""
     hashed = np.asarray([position for position, one in enumerate(measured) if one.phash], np.int64)
     pairs = find_near_pairs(pack_hashes([measured[position].phash for position in hashed]), max_distance=max_distance)
-    group = group_pairs(len(measured), hashed[pairs.first], hashed[pairs.second])
-    found = _members(group.tolist())
+    found = _members(group_pairs(len(measured), hashed[pairs.first], hashed[pairs.second]))
     return [members for members in found if len({measured[position].sha256 for position in members}) > 1]
 
 
@@ -142,7 +144,7 @@ class _Groups:
 
     @property
     def leaks(self) -> tuple[PathGroup, ...]:
-        return self._told(group for group in self._groups if len({self._splits[at] for at in group}) > 1)
+        return self._told(group for group in self._groups if len({self._splits[at] for at in group} - {""}) > 1)
 
 
 def check_manifest(
@@ -167,13 +169,15 @@ def check_manifest(
     Raises:
         MissingDependencyError: ``with_near`` without ImageHash.
         UsageError: ``max_distance`` is out of range.
+        WorkerError: A process was killed or crashed.
     """
-    if with_near:
+    if with_near:  # before hours of reading, not after them
         require_hashing()
+        require_distance(max_distance)
     usable = manifest.select()
     measured = _measure_all(usable, with_phash=with_near, workers=workers, on_progress=on_progress)
     paths = usable.column("path")
-    exact = _Groups(usable, _members(one.sha256 for one in measured))
+    exact = _Groups(usable, _equal_groups([one.sha256 for one in measured]))
     near = _Groups(usable, _near_groups(measured, max_distance) if with_near else ())
     return DataReport(
         num_photos=len(usable),
@@ -191,7 +195,7 @@ def check_manifest(
         near_duplicates=near.all if with_near else None,
         leaks=exact.leaks,
         near_leaks=near.leaks,
-        person_leaks=_Groups(usable, _members(usable.column("person"))).leaks,
+        person_leaks=_Groups(usable, _equal_groups(usable.column("person"))).leaks,
         conflicts=exact.conflicts,
         near_conflicts=near.conflicts,
         changed=tuple(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import math
 import os
 import re
 from collections.abc import Callable, Generator, Sequence
@@ -14,15 +13,15 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Protocol
 
 import cv2
-import numpy as np
 
 from edgegender import files, images
+from edgegender.data.alignment import LEVEL_DEG, cut_turned_square, measure_tilt
 from edgegender.data.journal import Journal
 from edgegender.data.manifest import Manifest, format_face_box
 from edgegender.data.manifest_file import rebase
 from edgegender.data.measure import stamp_file
 from edgegender.data.workers import choose_workers, map_in_processes
-from edgegender.entities import FaceBox, FaceLandmarks, UInt8Array
+from edgegender.entities import FaceBox, UInt8Array
 from edgegender.errors import DataError, ImageError, UsageError
 from edgegender.preprocess import MAX_SIDE_RATIO, crop_square
 
@@ -33,9 +32,6 @@ MIN_SIZE_PX = 16
 MAX_SIZE_PX = 4096  # 50 MB a crop: several workers fit into a board's memory
 _CHUNK_PHOTOS = 4  # few, because Ctrl-C waits for the chunks under way; a photo costs far more than its way here
 _PHOTOS_PER_WORKER = 50
-_LEVEL_DEG = 0.5  # turning blurs a little: not for a tilt that nobody sees
-_TURNED_SIDE = 1.5  # a little more than the square root of 2
-_TURNED_DETAIL = 2  # a photo is turned at twice the resolution of its crop at most: a large one would take 600 MB
 _MISSING = "unreadable: missing"
 
 
@@ -111,31 +107,10 @@ def _start_worker(make_detector: Callable[[], Detector], *, is_alone: bool) -> N
     _worker_detector = make_detector()
 
 
-def _tilt_deg(landmarks: FaceLandmarks) -> float:
-    """Returns by how much the line through the eyes falls to the right of the picture."""
-    (left_x, left_y), (right_x, right_y) = landmarks.left_eye, landmarks.right_eye
-    return math.degrees(math.atan2(right_y - left_y, right_x - left_x))
-
-
-def _turned_crop(image: UInt8Array, box: FaceBox, side: float, size_px: int) -> UInt8Array:
-    """Cuts the square out of the photo turned around the face until the eyes are level."""
-    if box.landmarks is None:
-        raise UsageError(
-            "Expected a detector that finds eyes, got one that does not.",
-            hint="Use --detector yunet or blazeface, or crop without --align.",
-        )
-    angle = _tilt_deg(box.landmarks)
-    if abs(angle) < _LEVEL_DEG:
+def _cut(image: UInt8Array, box: FaceBox, side: float, size_px: int, angle_deg: float) -> UInt8Array:
+    if abs(angle_deg) < LEVEL_DEG:
         return crop_square(image, center_xy=box.center_xy, side=side, size_px=size_px)
-    # the corners of the turned square lie in this one
-    around = max(2, round(min(side * _TURNED_SIDE, MAX_SIDE_RATIO * max(image.shape[:2]))))
-    around_px = min(around, round(_TURNED_DETAIL * _TURNED_SIDE * size_px))
-    part = crop_square(image, center_xy=box.center_xy, side=around, size_px=around_px)
-    middle = around_px / 2
-    matrix = cv2.getRotationMatrix2D((middle - 0.5, middle - 0.5), angle, 1.0)
-    turned = cv2.warpAffine(part, matrix, part.shape[:2], flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    inner = side * around_px / around
-    return crop_square(np.asarray(turned, np.uint8), center_xy=(middle, middle), side=inner, size_px=size_px)
+    return cut_turned_square(image, center_xy=box.center_xy, side=side, angle_deg=angle_deg, size_px=size_px)
 
 
 def _crop_one(task: _Task, settings: CropSettings, detector: Detector) -> _Outcome:
@@ -150,12 +125,9 @@ def _crop_one(task: _Task, settings: CropSettings, detector: Detector) -> _Outco
     box = boxes[0]
     side = min(box.side_px * settings.context, MAX_SIDE_RATIO * max(image.shape[:2]))  # as crop_square cuts it
     side_px = max(1, min(settings.size_px, round(side)))
-    if settings.is_aligned:
-        crop = _turned_crop(image, box, side, side_px)
-    else:
-        crop = crop_square(image, center_xy=box.center_xy, side=side, size_px=side_px)
-    content = images.encode_image(crop, suffix=settings.suffix)
-    files.write_bytes(task.target, content)
+    angle_deg = measure_tilt(image, box, detect=detector.detect) if settings.is_aligned else 0.0
+    content = images.encode_image(_cut(image, box, side, side_px, angle_deg), suffix=settings.suffix)
+    files.write_bytes(task.target, content, is_synced=False)  # all are, once, at the end
     digest = hashlib.sha256(content).hexdigest()
     return _Outcome(*stamp, "", digest, side_px, side_px * box.side_px / side, len(boxes))
 
@@ -179,10 +151,7 @@ def _is_done(before: _Outcome, task: _Task) -> bool:
         return False
     if before.problem:
         return before.problem != _MISSING  # a disk may be back, or a right to read
-    try:
-        return files.hash_file(task.target) == before.sha256
-    except OSError:
-        return False
+    return _has_hash(task.target, before.sha256)
 
 
 def _from_journal(journal: Journal | None, tasks: Sequence[_Task], names: Sequence[str]) -> list[_Outcome | None]:
@@ -372,6 +341,7 @@ def crop_faces(
         for outcome in done:
             outcomes.append(outcome)
             on_progress(len(outcomes), len(tasks))
+    os.sync()  # what a power cut empties before this is done anew: its hash is wrong
     summary = _summarize(paths, outcomes, sum(before is not None for before in known))
     _require_faces(summary, outcomes, manifest.folder)
     return _crops_manifest(usable, output, names, outcomes), summary

@@ -23,24 +23,23 @@ def require_hashes(manifest: Manifest) -> None:
     for index, (digest, reason) in enumerate(zip(digests, excluded, strict=True)):
         if not digest and not reason:
             raise DataError(
-                f"Expected a sha256 in each row, got none for {manifest.column('path')[index]}.",
+                f"Expected a sha256 in each row, got none for {manifest.column('path')[index]} ({manifest.folder}).",
                 hint="Make the manifest with: edgegender data index",
             )
 
 
 def encode_cells(values: Sequence[str]) -> tuple[IntArray, list[str]]:
-    """Returns each value as its rank among the values in the order of their first appearance, and these values."""
-    ranks = {value: rank for rank, value in enumerate(dict.fromkeys(values))}
-    return np.fromiter(map(ranks.__getitem__, values), np.int64, len(values)), list(ranks)
+    """Returns each value as its rank among the different values in alphabetical order, and these values."""
+    names = sorted(set(values))
+    ranks = {value: rank for rank, value in enumerate(names)}
+    return np.fromiter(map(ranks.__getitem__, values), np.int64, len(values)), names
 
 
 def link_equal_cells(cells: Sequence[str]) -> tuple[IntArray, IntArray]:
     """Returns links from each position to the first one with the same cell; empty cells are no group."""
-    codes, names = encode_cells(cells)
-    first = np.flatnonzero(np.diff(np.maximum.accumulate(codes), prepend=-1))[codes]
-    is_linked = first != np.arange(len(cells))
-    if "" in names:
-        is_linked &= codes != names.index("")
+    seen: dict[str, int] = {}
+    first = np.fromiter(map(seen.setdefault, cells, range(len(cells))), np.int64, len(cells))
+    is_linked = (first != np.arange(len(cells))) & (first != seen.get("", -1))
     return first[is_linked], np.flatnonzero(is_linked)
 
 
@@ -64,14 +63,16 @@ def name_blocks(manifest: Manifest, *, num_photos: int = BLOCK_PHOTOS) -> list[s
     names = [""] * len(manifest)
     paths = manifest.column("path")
     for (source, label), indices in members.items():
-        indices.sort(key=lambda index: [int(part) if part.isdecimal() else part for part in _parts(paths[index])])
+        indices.sort(key=lambda index: _natural_key(paths[index]))
         for position, index in enumerate(indices):
             names[index] = f"{source}{'-' if source else ''}{label}-{position // num_photos:05d}"
     return names
 
 
-def _parts(path: str) -> list[str]:
-    return re.split(r"([0-9]+)", path)  # text and numbers in turn, so that 2 comes before 10
+def _natural_key(path: str) -> tuple[list[str | int], str]:
+    """Returns text and numbers in turn, so that 2 comes before 10; and the path itself, which tells 2 from 02."""
+    parts = re.split(r"([0-9]+)", path)
+    return [int(part) if place % 2 else part for place, part in enumerate(parts)], path
 
 
 def name_duplicates(manifest: Manifest) -> list[str]:

@@ -54,7 +54,7 @@ def _from_journal(journal: Journal | None, photos: Sequence[FoundPhoto], folder:
         return [None] * len(photos)
     known: list[Measured | None] = []
     for photo in photos:
-        cells = journal.entries.get(photo.path)
+        cells = journal.entries.pop(photo.path, None)  # a million of them need not be kept twice
         before = Measured(*cells) if cells and len(cells) == len(Measured._fields) else None  # type: ignore[arg-type]
         is_same = before is not None and (before.size_bytes, before.mtime_ns) == stamp_file(f"{folder}/{photo.path}")
         known.append(before if is_same and before is not None and before.problem != "missing" else None)
@@ -200,6 +200,7 @@ def index_folder(
         ManifestError: A list or table lacks a column, has a wrong cell or names a photo twice.
         MissingDependencyError: The library that hashes pictures, or reads Parquet, is not installed.
         OutputError: The journal cannot be written.
+        WorkerError: A process was killed or crashed.
     """
     if with_phash:
         require_hashing()

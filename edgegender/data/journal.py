@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -14,14 +15,15 @@ from edgegender import files
 from edgegender.errors import OutputError, UsageError
 
 _FLUSH_ENTRIES = 50  # a kill costs at most so many photos' work; waiting for the disk would cost more than they do
+_OPEN_TRIES = 3
 
 
 class Journal:
     """An append-only file of (key, value) entries, one JSON line each, that one process writes at a time.
 
     The first line holds the settings of the run: a journal of other settings is started anew. A torn last line, left
-    by a kill or a power cut, is dropped. Use it as a context manager. Who
-    has written the result down removes the file.
+    by a kill or a power cut, is dropped with all that follows it. Use it as a context manager; who has written the
+    result down removes the file.
 
     Args:
         path: The file; its folder is made.
@@ -38,28 +40,49 @@ class Journal:
         self.entries: dict[str, list[object]] = {}
         self._unflushed = 0
         files.make_folder(path.parent)
+        self._stream = self._open()
         try:
-            self._stream: IO[bytes] = path.open("a+b")
-        except OSError as error:
-            raise OutputError(
-                f"Expected a file that can be written, got {error.strerror or error} ({path}).",
-                hint="Choose another name or folder.",
-            ) from error
-        try:
-            self._lock()
             self._load()
         except BaseException:
             self._stream.close()
             raise
 
-    def _lock(self) -> None:
+    def _open(self) -> IO[bytes]:
         try:
-            fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if self.path.exists() and not self.path.is_file():  # /dev/zero has lines without an end
+                raise OutputError(
+                    f"Expected a file or nothing at {self.path}, got a folder or a device.", hint="Choose another name."
+                )
+            for _ in range(_OPEN_TRIES):
+                stream = self.path.open("a+b")
+                self._lock(stream)
+                if self._is_at_path(stream):
+                    break
+                stream.close()  # the run before removed the file between our opening and our locking it
+        except OSError as error:
+            raise OutputError(
+                f"Expected a file that can be written, got {error.strerror or error} ({self.path}).",
+                hint="Choose another name or folder.",
+            ) from error
+        return stream
+
+    def _lock(self, stream: IO[bytes]) -> None:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            stream.close()
             raise UsageError(
                 f"Expected one run at a time, got another that is writing {self.path}.",
                 hint="Wait for it, or choose another output.",
             ) from error
+        except OSError:
+            return  # some network disks know no locks: not to start two runs at once is then up to the user
+
+    def _is_at_path(self, stream: IO[bytes]) -> bool:
+        try:
+            return os.path.samestat(os.fstat(stream.fileno()), self.path.stat())
+        except FileNotFoundError:
+            return False
 
     def _load(self) -> None:
         self._stream.seek(0)
@@ -68,13 +91,13 @@ class Journal:
         for line in self._stream:
             try:
                 value = json.loads(line) if line.endswith(b"\n") else None
-            except ValueError:
+            except (ValueError, RecursionError):  # the latter: ten thousand brackets
                 break
             if good_end == 0:
                 is_ours = value == json.loads(json.dumps(self._settings))
                 if not is_ours:
                     break
-            elif isinstance(value, list) and len(value) == 2 and isinstance(value[0], str):
+            elif isinstance(value, list) and [type(part) for part in value] == [str, list]:
                 self.entries[value[0]] = value[1]
             else:
                 break

@@ -74,7 +74,11 @@ class Manifest:
 
     @classmethod
     def from_rows(cls, folder: Path, rows: Iterable[ManifestRow]) -> Manifest:
-        """Returns a manifest of rows whose paths are relative to ``folder``."""
+        """Returns a manifest of rows whose paths are relative to ``folder``.
+
+        Raises:
+            ManifestError: ``extra`` has a column that a row has a field for.
+        """
         listed = list(rows)
         columns: dict[str, list[str]] = {
             "path": [row.path for row in listed],
@@ -82,6 +86,11 @@ class Manifest:
             "split": [row.split for row in listed],
         }
         extra = list(dict.fromkeys(name for row in listed for name in row.extra))
+        twice = sorted(_ROW_FIELDS.intersection(extra))
+        if twice:
+            raise ManifestError(
+                f"Expected no field of a row among its extra columns, got {', '.join(twice)} ({folder})."
+            )
         columns.update((name, [row.extra.get(name, "") for row in listed]) for name in extra)
         columns["sha256"] = [row.sha256 for row in listed]
         columns["face_box"] = [format_face_box(row.face_box) for row in listed]
@@ -127,8 +136,16 @@ class Manifest:
         return self.folder / row.path
 
     def where(self, is_kept: Iterable[bool]) -> Manifest:
-        """Returns the rows for which ``is_kept``, one value a row, is true."""
+        """Returns the rows for which ``is_kept``, one value a row, is true.
+
+        Raises:
+            ManifestError: There is another number of values.
+        """
         mask = list(is_kept)
+        if len(mask) != self._length:
+            raise ManifestError(f"Expected one value a row, {self._length} in all, got {len(mask)} ({self.folder}).")
+        if all(mask):
+            return self  # a million rows are not copied for nothing
         return Manifest(self.folder, {name: list(compress(cells, mask)) for name, cells in self._columns.items()})
 
     def take(self, indices: Sequence[int]) -> Manifest:
@@ -219,9 +236,3 @@ def require_labels(manifest: Manifest, *, where: str, labels: Sequence[str] | No
             hint="Put each label's photos into a folder of its own, such as female/ and male/.",
         )
     return found
-
-
-def __getattr__(name: str) -> object:  # TEMPORARY
-    from edgegender.data import manifest_file
-
-    return getattr(manifest_file, name)

@@ -9,49 +9,59 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from operator import itemgetter
+from itertools import islice, repeat
+from operator import contains
 from pathlib import Path
 
 import numpy as np
 
 from edgegender import files
 from edgegender.data.manifest import KNOWN_COLUMNS, SPLITS, Manifest, ManifestRow, parse_face_box
-from edgegender.entities import FloatArray
 from edgegender.errors import ManifestError, MissingDependencyError
 
 PARQUET_SUFFIX = ".parquet"
-_CHUNK_ROWS = 2_000  # small enough for the processor's cache: 50,000 take a third longer
+_CHUNK_ROWS = 500  # fewer lists than wake the garbage collector, which takes half of the time otherwise
+_PARQUET_BUFFER_BYTES = 1 << 16  # of one column
+_ROW_GROUP = 1 << 16  # of Parquet: a reader may hold a whole one
 _SHARE_SAMPLE = 10_000  # cells after which a column without repetitions is known
 _INDEX_HINT = "Make one with: edgegender data index FOLDER -o faces.csv"
+_ROW_HINT = "Fill the cell or delete the row."
 _ABSOLUTE = re.compile(r"[/\\]|[A-Za-z]:[/\\]")
+_CLIMBS = re.compile(r"(?:^|/)(?!\.\.?/)[^/]+/(?:\.?/)*\.\./")  # a name and then ../
 
 
-class _CellPool:
-    """Keeps one string for all equal cells of a column, unless nearly all of them differ.
+class _Column:
+    """Cells that come by the hundred. One string stands for all equal ones, unless nearly all of them differ.
 
     A million rows hold a handful of labels and sizes: without this each of them is a string of its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.cells: list[str] = []
         self._seen: dict[str, str] | None = {}
-        self._num_cells = 0
 
-    def share(self, cells: list[str]) -> list[str]:
-        if self._seen is None:
-            return cells
-        shared = [self._seen.setdefault(cell, cell) for cell in cells]
-        self._num_cells += len(cells)
-        if len(self._seen) > 0.5 * self._num_cells and self._num_cells >= _SHARE_SAMPLE:
+    def add(self, cells: Sequence[str]) -> None:
+        if self.name != "path":  # a file's name may begin or end with a space
+            cells = _stripped(cells)
+        seen = self._seen
+        self.cells += cells if seen is None else [seen.setdefault(cell, cell) for cell in cells]
+        if seen is not None and len(self.cells) >= _SHARE_SAMPLE and len(seen) > 0.5 * len(self.cells):
             self._seen = None
-        return shared
 
 
-def _stripped(cells: list[str]) -> list[str]:
+def _stripped(cells: Sequence[str]) -> Sequence[str]:
     joined = "".join(cells)
     if " " not in joined and joined.isprintable():  # there is no white space: a million calls less
         return cells
     return [cell.strip() for cell in cells]
+
+
+def _filled(cells: list[str | None], *, is_float: bool) -> list[str]:
+    """Returns cells of Arrow, empty where a value is missing: pandas writes NaN into a column of numbers."""
+    if is_float:
+        return ["" if cell is None or cell == "nan" else cell for cell in cells]
+    return [cell or "" for cell in cells]
 
 
 def _cannot_read(path: Path, error: OSError) -> ManifestError:
@@ -70,7 +80,9 @@ def _line_of(path: Path, record: int) -> int:
 
 
 class TableReader:
-    """A CSV or Parquet file as columns of text; cells are stripped but for those of ``path``.
+    """A CSV or Parquet file as columns of text; names and cells are stripped, but for the cells of ``path``.
+
+    Numbers and dates of a Parquet file become text, whole numbers without a point, and missing ones empty.
 
     Args:
         path: The file.
@@ -94,37 +106,39 @@ class TableReader:
         return f"{self.path}, row {self.row_number(record)}"
 
     def _header(self, names: Sequence[str]) -> list[str]:
-        repeated = [name for name, times in Counter(names).items() if name and times > 1]
+        stripped = [name.strip() for name in names]
+        repeated = [name for name, times in Counter(stripped).items() if name and times > 1]
         if repeated:  # spreadsheets add columns without a name: those may repeat
             columns = ", ".join(map(repr, repeated))
-            raise ManifestError(f"Expected each column once, got {columns} twice ({self.path}).")
-        return list(names)
+            raise ManifestError(
+                f"Expected each column once, got {columns} twice ({self.path}).", hint="Rename or delete one of them."
+            )
+        return stripped
 
     def _read_csv(self) -> dict[str, list[str]]:
         try:
             with self.path.open(newline="", encoding="utf-8-sig") as stream:
                 reader = csv.reader(stream, strict=True)
-                names = self._header(next(filter(None, reader), []))
-                columns: list[list[str]] = [[] for _ in names]
-                pools = [_CellPool() for _ in names]
+                columns = [_Column(name) for name in self._header(next(filter(None, reader), []))]
                 while chunk := list(islice(reader, _CHUNK_ROWS)):
                     if [] in chunk:
                         chunk = [cells for cells in chunk if cells]  # an empty line is no row
                     if not chunk:
                         continue
-                    self._require_width(chunk, len(names), start=len(columns[0]))
-                    for index, name in enumerate(names):
-                        cells = list(map(itemgetter(index), chunk))
-                        if name != "path":  # a file's name may begin or end with a space
-                            cells = _stripped(cells)
-                        columns[index] += pools[index].share(cells)
+                    self._require_width(chunk, len(columns), start=len(columns[0].cells))
+                    for column, cells in zip(columns, zip(*chunk, strict=True), strict=True):
+                        column.add(cells)
         except OSError as error:
             raise _cannot_read(self.path, error) from error
         except UnicodeDecodeError as error:
-            raise ManifestError(f"Expected a CSV in UTF-8, got other bytes ({self.path}).") from error
+            raise ManifestError(
+                f"Expected a CSV in UTF-8, got other bytes ({self.path}).", hint="Save it as CSV in UTF-8."
+            ) from error
         except csv.Error as error:
-            raise ManifestError(f"Expected a CSV, got: {error} ({self.path}).") from error
-        return dict(zip(names, columns, strict=True))
+            raise ManifestError(
+                f"Expected a CSV, got: {error} ({self.path}).", hint="Look for a quote that is not closed."
+            ) from error
+        return {column.name: column.cells for column in columns}
 
     def _require_width(self, chunk: list[list[str]], width: int, *, start: int) -> None:
         if set(map(len, chunk)) == {width}:
@@ -141,21 +155,22 @@ class TableReader:
             from pyarrow import parquet
         except ImportError as error:
             raise MissingDependencyError("pyarrow", extra="data") from error
-        columns: dict[str, list[str]] = {}
         try:
-            with self.path.open("rb") as stream:
-                table = parquet.ParquetFile(stream)
-                columns = {name: [] for name in self._header(table.schema_arrow.names)}
-                pools = {name: _CellPool() for name in columns}
-                for batch in table.iter_batches(_CHUNK_ROWS):
-                    for name, cells in zip(columns, batch.columns, strict=True):
-                        listed = [cell or "" for cell in cells.cast(pa.string()).to_pylist()]
-                        columns[name] += pools[name].share(listed)
+            # reading ahead whole columns would be faster from a network, but take 150 MB for a million rows
+            parts = {"pre_buffer": False, "buffer_size": _PARQUET_BUFFER_BYTES}
+            with self.path.open("rb") as stream, parquet.ParquetFile(stream, **parts) as table:
+                columns = [_Column(name) for name in self._header(table.schema_arrow.names)]
+                for batch in table.iter_batches(_CHUNK_ROWS, use_threads=False):
+                    for column, cells in zip(columns, batch.columns, strict=True):
+                        listed = cells.cast(pa.string()).to_pylist()
+                        column.add(_filled(listed, is_float=pa.types.is_floating(cells.type)))
         except OSError as error:
             raise _cannot_read(self.path, error) from error
         except pa.ArrowException as error:
-            raise ManifestError(f"Expected a Parquet table of text and numbers, got: {error} ({self.path}).") from error
-        return columns
+            raise ManifestError(
+                f"Expected a Parquet table of text and numbers, got: {error} ({self.path}).", hint=_INDEX_HINT
+            ) from error
+        return {column.name: column.cells for column in columns}
 
 
 def read_table(path: Path) -> tuple[list[str], dict[int, dict[str, str]]]:
@@ -197,7 +212,7 @@ def _require_paths(reader: TableReader) -> None:
     paths = reader.columns["path"]
     wrong = _first(paths, (path for path in paths if not path or path.isspace()))
     if wrong:
-        raise ManifestError(f"Expected a path, got an empty cell ({reader.where(wrong[0])}).")
+        raise ManifestError(f"Expected a path, got an empty cell ({reader.where(wrong[0])}).", hint=_ROW_HINT)
     wrong = _first(paths, filter(_ABSOLUTE.match, paths))
     if wrong:
         raise ManifestError(
@@ -211,50 +226,65 @@ def _require_paths(reader: TableReader) -> None:
         before = first.setdefault(path, index)
         if before != index:
             rows = f"{reader.row_number(before)} and {reader.row_number(index)}"
-            raise ManifestError(f"Expected each path once, got {path} in rows {rows} ({reader.path}).")
+            raise ManifestError(
+                f"Expected each path once, got {path} in rows {rows} ({reader.path}).", hint="Delete one of the rows."
+            )
 
 
 def _require_cells(reader: TableReader) -> None:
     wrong = _first(reader.columns["label"], {""} & set(reader.columns["label"]))
     if wrong:
-        raise ManifestError(f"Expected a label, got an empty cell ({reader.where(wrong[0])}).")
+        raise ManifestError(f"Expected a label, got an empty cell ({reader.where(wrong[0])}).", hint=_ROW_HINT)
     splits = reader.columns.get("split", [])
     wrong = _first(splits, set(splits) - {"", *SPLITS})
     if wrong:
-        raise ManifestError(f"Expected a split of {', '.join(SPLITS)}, got {wrong[1]!r} ({reader.where(wrong[0])}).")
+        raise ManifestError(
+            f"Expected a split of {', '.join(SPLITS)}, got {wrong[1]!r} ({reader.where(wrong[0])}).",
+            hint="Leave the cell empty where a photo has none.",
+        )
     _require_boxes(reader)
 
 
 def _require_boxes(reader: TableReader) -> None:
     cells = reader.columns.get("face_box", [])
-    usual = [cell for cell in cells if cell.count(" ") == 3]
-    numbers = _numbers_of(usual)
-    if numbers is not None and len(numbers) == 4 * len(usual) and (np.abs(numbers) < 1e6).all():
-        x1, y1, x2, y2 = numbers.reshape(-1, 4).T
-        if (x1 < x2).all() and (y1 < y2).all() and all(not cell for cell in cells if cell.count(" ") != 3):
-            return
+    if _are_boxes([cell for cell in cells if cell]):
+        return
     for index, cell in enumerate(cells):  # ten times slower: one of them is wrong, or oddly written
         try:
             parse_face_box(cell)
         except ValueError as error:
-            raise ManifestError(f"Expected face_box as 'x1 y1 x2 y2', got {cell!r} ({reader.where(index)}).") from error
+            raise ManifestError(
+                f"Expected face_box as 'x1 y1 x2 y2', got {cell!r} ({reader.where(index)}).",
+                hint="Pixels, x1 < x2 and y1 < y2; leave the cell empty where nobody knows.",
+            ) from error
 
 
-def _numbers_of(cells: list[str]) -> FloatArray | None:
+def _are_boxes(cells: Sequence[str]) -> bool:
+    """Returns whether all cells are boxes as edgegender writes them: four numbers with one space between each."""
+    joined = " ".join(cells)
+    if any(cell.count(" ") != 3 for cell in cells) or "  " in joined or not joined.isprintable():
+        return False
     with warnings.catch_warnings():
         warnings.simplefilter("error", DeprecationWarning)  # how numpy says that the text ends in no number
         try:
-            return np.fromstring(" ".join(cells), np.float64, sep=" ")
+            numbers = np.fromstring(joined, np.float64, sep=" ")
         except (DeprecationWarning, ValueError):
-            return None
+            return False
+    if len(numbers) != 4 * len(cells) or not (np.abs(numbers) < 1e6).all():
+        return False
+    x1, y1, x2, y2 = numbers.reshape(-1, 4).T
+    return bool((x1 < x2).all() and (y1 < y2).all())
 
 
 def read_manifest(path: Path) -> Manifest:
     """Returns the manifest at ``path``, a CSV or a ``.parquet`` file.
 
+    Columns without a name, which spreadsheets and pandas add, are left out.
+
     Raises:
         ManifestError: A column is missing, a cell is wrong, a path is absolute or stands twice; the message names
             file and row.
+        MissingDependencyError: Parquet without pyarrow.
     """
     reader = TableReader(path)
     missing = [name for name in ("path", "label") if name not in reader.columns]
@@ -262,10 +292,10 @@ def read_manifest(path: Path) -> Manifest:
         found = ", ".join(reader.columns) or "an empty file"
         raise ManifestError(f"Expected the columns path and label, got {found} ({path}).", hint=_INDEX_HINT)
     if not reader.columns["path"]:
-        raise ManifestError(f"Expected at least one photo, got none ({path}).")
+        raise ManifestError(f"Expected at least one photo, got none ({path}).", hint=_INDEX_HINT)
     _require_paths(reader)
     _require_cells(reader)
-    return Manifest(path.resolve().parent, reader.columns)
+    return Manifest(path.resolve().parent, {name: cells for name, cells in reader.columns.items() if name})
 
 
 def rebase(manifest: Manifest, folder: Path) -> Manifest:
@@ -276,8 +306,13 @@ def rebase(manifest: Manifest, folder: Path) -> Manifest:
         return manifest
     # Relative even across folders, so that data and manifest move together; resolve() makes '..' safe with links.
     prefix = Path(os.path.relpath(start, folder)).as_posix()
-    paths = [posixpath.normpath(f"{prefix}/{path}") for path in manifest.column("path")]
+    paths = [_joined(prefix, path) for path in manifest.column("path")]
     return Manifest(folder, {**{name: manifest.column(name) for name in manifest.column_names}, "path": paths})
+
+
+def _joined(prefix: str, path: str) -> str:
+    joined = f"{prefix}/{path}"
+    return joined if _CLIMBS.search(path) else posixpath.normpath(joined)  # a/../b is not b where a is a link
 
 
 def write_manifest(path: Path, content: Manifest | Iterable[ManifestRow]) -> None:
@@ -299,8 +334,10 @@ def write_manifest(path: Path, content: Manifest | Iterable[ManifestRow]) -> Non
     if path.suffix.lower() == PARQUET_SUFFIX:
         _write_parquet(path, columns)
         return
+    # Python before 3.13 puts no quotes around a cell for a carriage return in it
+    has_return = any(any(map(contains, cells, repeat("\r"))) for cells in columns.values())
     with files.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
+        writer = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL if has_return else csv.QUOTE_MINIMAL)
         writer.writerow(columns)
         writer.writerows(zip(*columns.values(), strict=True))
 
@@ -320,4 +357,4 @@ def _write_parquet(path: Path, columns: Mapping[str, Sequence[str]]) -> None:
         raise MissingDependencyError("pyarrow", extra="data") from error
     table = pa.table({name: pa.array(list(cells), pa.string()) for name, cells in columns.items()})
     with files.replacing(path) as temporary:
-        parquet.write_table(table, temporary, compression="zstd")
+        parquet.write_table(table, temporary, compression="zstd", row_group_size=_ROW_GROUP)

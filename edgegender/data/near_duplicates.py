@@ -22,6 +22,7 @@ MAX_DISTANCE = 24
 _NUM_BANDS = 13
 _SHUFFLE_SEED = 7  # neighbouring frequencies go together: mixed bands tell hashes apart better
 _INDEX_BITS = 32
+_PAIRS_AT_ONCE = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -67,46 +68,79 @@ def _bands(hashes: HashArray) -> Iterator[tuple[npt.NDArray[np.uint64], int]]:
         yield values, len(chosen)
 
 
-def _neighbours(values: npt.NDArray[np.uint64], is_flip: np.uint64 | None) -> Iterator[tuple[IntArray, IntArray]]:
-    """Yields pairs of positions with equal ``values``, or, with ``is_flip``, with values that differ in that bit only.
+def _pairs_of(starts: IntArray, ends: IntArray) -> Iterator[tuple[IntArray, IntArray]]:
+    """Yields each index with each of the indices from its start to its end, some hundred thousand pairs at once."""
+    counts = ends - starts
+    owners = np.flatnonzero(counts > 0)
+    last = np.cumsum(counts[owners])
+    total = int(last[-1]) if len(last) else 0
+    cuts = np.searchsorted(last, np.arange(0, total + _PAIRS_AT_ONCE, _PAIRS_AT_ONCE), side="right")
+    for low, high in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+        part = owners[low:high]
+        if len(part):
+            before = np.cumsum(counts[part]) - counts[part]
+            first = np.repeat(part, counts[part])
+            yield first, np.arange(len(first)) + np.repeat(starts[part] - before, counts[part])
+
+
+def _runs(keys: npt.NDArray[np.uint64]) -> tuple[IntArray, IntArray]:
+    """Returns for each place of sorted keys where the run of equal ones begins and where it ends."""
+    is_first = np.ones(len(keys), bool)
+    np.not_equal(keys[1:], keys[:-1], out=is_first[1:])
+    bounds = np.append(np.flatnonzero(is_first), len(keys))
+    run = np.cumsum(is_first) - 1
+    return bounds[run], bounds[run + 1]
+
+
+def _neighbours(values: npt.NDArray[np.uint64], bit: int | None) -> Iterator[tuple[IntArray, IntArray]]:
+    """Yields pairs of positions with equal ``values``, or, with ``bit``, with values that differ in that bit only.
 
     Args:
-        values: One number below 2³² a position.
-        is_flip: A mask of one bit.
+        values: One number below 2³¹ a position.
+        bit: Place of the bit, the lowest being 0.
     """
-    positions = np.arange(len(values), dtype=np.uint64)
-    key = values if is_flip is None else values & ~is_flip
+    key = values
+    if bit is not None:  # the bit goes to the end: runs that are equal but for it stand side by side, zeros before ones
+        one = np.uint64(1)
+        own_bit = values >> np.uint64(bit) & one
+        key = (values ^ own_bit << np.uint64(bit)) << one | own_bit
     # value and position in one number: sorting numbers is several times as fast as sorting an index
-    order = np.sort(key << np.uint64(_INDEX_BITS) | positions)
+    order = np.sort(key << np.uint64(_INDEX_BITS) | np.arange(len(values), dtype=np.uint64))
     place = (order & np.uint64(2**_INDEX_BITS - 1)).astype(np.int64)
     key = order >> np.uint64(_INDEX_BITS)
-    start = np.arange(len(values) - 1)
-    lag = 1
-    while len(start):
-        start = start[start + lag < len(values)]
-        start = start[key[start] == key[start + lag]]
-        first, second = place[start], place[start + lag]
-        if is_flip is not None:
-            is_apart = (values[first] ^ values[second]) == is_flip
-            first, second = first[is_apart], second[is_apart]
-        if len(first):
-            yield first, second
-        lag += 1
+    _, end = _runs(key)
+    if bit is None:
+        starts, ends = np.arange(1, len(key) + 1), end
+    else:
+        starts, ends = end, _runs(key >> np.uint64(1))[1]  # none for a one: its own run ends there, too
+    for first, second in _pairs_of(starts, ends):
+        yield place[first], place[second]
 
 
 def _distinct_pairs(hashes: HashArray, max_distance: int) -> NearPairs:
-    found: list[IntArray] = []
     size = len(hashes)
+    found, num_new = [np.zeros(0, np.int64)], 0
     for values, num_bits in _bands(hashes):
-        for flip in (None, *(np.uint64(1 << bit) for bit in range(num_bits))):
-            for first, second in _neighbours(values, flip):
+        for bit in (None, *range(num_bits)):
+            for first, second in _neighbours(values, bit):
                 is_near = _distances(hashes, first, second) <= max_distance
                 low, high = first[is_near], second[is_near]
                 found.append(np.minimum(low, high) * size + np.maximum(low, high))
-        found = [np.unique(np.concatenate(found))] if found else []  # the same pair is near in many bands
-    pairs = found[0] if found else np.zeros(0, np.int64)
+                num_new += len(low)
+                if num_new > max(_PAIRS_AT_ONCE, 3 * len(found[0])):  # the same pair is near in many bands
+                    found, num_new = [np.unique(np.concatenate(found))], 0
+    pairs = np.unique(np.concatenate(found))
     first, second = np.divmod(pairs, max(size, 1))
     return NearPairs(first, second, _distances(hashes, first, second))
+
+
+def require_distance(max_distance: int) -> None:
+    """Raises UsageError when ``max_distance`` is out of the range that the search can do."""
+    if not 0 <= max_distance <= MAX_DISTANCE:
+        raise UsageError(
+            f"Expected a distance of 0 to {MAX_DISTANCE} bits, got {max_distance}.",
+            hint="Pictures that differ in more bits have too little in common to be copies.",
+        )
 
 
 def find_near_pairs(hashes: HashArray, *, max_distance: int = MAX_DISTANCE) -> NearPairs:
@@ -122,8 +156,7 @@ def find_near_pairs(hashes: HashArray, *, max_distance: int = MAX_DISTANCE) -> N
     Raises:
         UsageError: ``max_distance`` is out of range.
     """
-    if not 0 <= max_distance <= MAX_DISTANCE:
-        raise UsageError(f"Expected a distance of 0 to {MAX_DISTANCE} bits, got {max_distance}.")
+    require_distance(max_distance)
     _, representative, group = np.unique(hashes, axis=0, return_index=True, return_inverse=True)
     group = group.reshape(-1)
     distinct = _distinct_pairs(np.ascontiguousarray(hashes[representative]), max_distance)

@@ -57,4 +57,6 @@ def pack_hashes(hashes: Sequence[str]) -> HashArray:
     if any(len(digits) != _HEX_DIGITS for digits in hashes):
         raise ValueError(f"Expected {_HEX_DIGITS} hexadecimal digits.")
     content = bytes.fromhex("".join(hashes))
+    if len(content) != len(hashes) * HASH_BITS // 8:  # bytes.fromhex() passes over white space
+        raise ValueError(f"Expected {_HEX_DIGITS} hexadecimal digits, got white space.")
     return np.frombuffer(content, np.uint64).reshape(-1, HASH_BITS // 64)

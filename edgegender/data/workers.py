@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
+import os
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import get_context
 from typing import TypeVar
+
+from edgegender.errors import WorkerError
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
@@ -60,6 +64,22 @@ def _nothing() -> None:
     return None
 
 
+def _end_with_parent() -> None:
+    """Ends this process when the one that started it is no more.
+
+    Killed by SIGKILL, or for want of memory, that one cannot say so: its workers would wait for ever, memory in hand.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is not None:  # pragma: no branch - a worker has one
+        parent.join()
+        os._exit(1)
+
+
+def _start(start_worker: Callable[[], None]) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    start_worker()
+
+
 def map_in_processes(
     function: Callable[[_Item], _Result],
     items: Iterable[_Item],
@@ -76,6 +96,9 @@ def map_in_processes(
         workers: Processes; 1 works in this one.
         chunk_items: Items that a process gets at once. Ctrl-C waits for the chunks under way.
         start_worker: Called once in each process before its first item; picklable when ``workers`` is above one.
+
+    Raises:
+        WorkerError: A process was killed, crashed or could not start.
     """
     if workers == 1:
         start_worker()
@@ -86,7 +109,7 @@ def map_in_processes(
     ahead: deque[Future[list[_Result]]] = deque()
     try:
         with _interrupts_deferred():
-            pool = ProcessPoolExecutor(workers, get_context("spawn"), start_worker)
+            pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), _start, (start_worker,))
         while True:
             while len(ahead) < workers * _CHUNKS_AHEAD and (chunk := list(islice(left, chunk_items))):
                 # a process may start in each submit; the mask comes after the pool is made, because Python's resource
@@ -96,6 +119,11 @@ def map_in_processes(
             if not ahead:
                 return
             yield from ahead.popleft().result()
+    except BrokenProcessPool as error:
+        raise WorkerError(
+            f"Expected {workers} processes to work to the end, got one that was killed, crashed or could not start.",
+            hint="Memory may have run out: try again with fewer workers.",
+        ) from error
     finally:
         if pool is not None:
             pool.shutdown(cancel_futures=True)

@@ -79,7 +79,7 @@ def test_no_temporary_file_is_left(walk: Walk) -> None:
 
 def test_the_index_reports_the_bad_photo_and_keeps_the_others(walk: Walk) -> None:
     document = walk.json("index")
-    assert (document["num_photos"], document["unreadable"]) == (NUM_FACES + 1, 1)
+    assert (document["num_photos"], document["num_unreadable"]) == (NUM_FACES + 1, 1)
     assert "female_00003.jpg: unreadable" in walk.answers["index"].err
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from edgegender.data.manifest_file import write_manifest
 from edgegender.files import hash_file
 from edgegender.runtime.model_file import read_model
 from edgegender.training.run_folder import load_run
-from tests.cli.commands import TIMEOUT_S, Answer, check_error, check_no_parts, environment, snapshot
+from tests.cli.commands import TIMEOUT_S, Answer, check_error, check_no_parts, environment, run_apart, snapshot
 from tests.pictures import noise, write_photo
 from tests.tiny_model import build_tiny_model
 from tests.trained_run import OVERRIDES, TrainedRun, trained
@@ -83,6 +84,11 @@ def wait_until(process: subprocess.Popen[str], is_so: Callable[[], bool]) -> Non
         time.sleep(0.01)
 
 
+def results(folder: Path) -> dict[str, bytes]:
+    """Returns all files but the journals, which the next run takes over."""
+    return {name: content for name, content in snapshot(folder).items() if not name.endswith(".journal")}
+
+
 def edgegender(*words: object) -> list[object]:
     return [sys.executable, "-m", "edgegender", *words]
 
@@ -125,7 +131,8 @@ def folder(tmp_path: Path) -> Path:
     ("target", "call", "words"),
     [
         ("edgegender.images.read_size", 3, ("data", "index", ".", "-o", "faces.csv")),
-        ("edgegender.images.read_image", 3, ("data", "check", "faces.csv", "-o", "clean.csv")),
+        ("edgegender.images.decode_image", 3, ("data", "check", "faces.csv", "-o", "clean.csv")),
+        ("edgegender.data.split.split_groups", 1, ("data", "split", "faces.csv", "-o", "clean.csv")),
         ("edgegender.images.encode_image", 1, ("data", "crop", "faces.csv", "-o", "crops", "--workers", "1")),
         ("edgegender.images.read_image", 1, ("evaluate", "m.tflite", "--data", "faces.csv", "-o", "evaluation")),
         ("edgegender.runtime.classifier.read_model", 1, ("inspect", "m.tflite")),
@@ -135,14 +142,14 @@ def folder(tmp_path: Path) -> Path:
         ("edgegender.training.recipes.load_recipe", 1, ("train", "--data", "faces.csv")),
         ("edgegender.cli.main.import_module", 1, ("report", "result.json")),
     ],
-    ids=["index", "check", "crop", "evaluate", "inspect", "doctor", "predict", "benchmark", "train", "report"],
+    ids=["index", "check", "split", "crop", "evaluate", "inspect", "doctor", "predict", "benchmark", "train", "report"],
 )
 def test_ctrl_c_leaves_no_trace(folder: Path, target: str, call: int, words: tuple[str, ...]) -> None:
-    before = snapshot(folder)
+    before = results(folder)
     with started(interrupting_itself(target, call, *words), folder) as process:
         out, err = process.communicate(timeout=TIMEOUT_S)
     check_interrupted(Answer(process.returncode, out, err))
-    assert snapshot(folder) == before
+    assert results(folder) == before
     check_no_parts(folder)
 
 
@@ -159,23 +166,82 @@ def test_ctrl_c_leaves_no_trace(folder: Path, target: str, call: int, words: tup
 def test_ctrl_c_while_a_result_is_written_keeps_the_earlier_one(
     folder: Path, target: str, words: tuple[str, ...]
 ) -> None:
-    before = snapshot(folder)
+    before = results(folder)
     with started(interrupting_itself(target, 1, *words), folder) as process:
         out, err = process.communicate(timeout=TIMEOUT_S)
     check_interrupted(Answer(process.returncode, out, err))
-    assert snapshot(folder) == before
+    assert results(folder) == before
     check_no_parts(folder)
+
+
+@pytest.mark.parametrize(
+    ("target", "call", "words", "said"),
+    [
+        (
+            "edgegender.data.index.measure_photo",
+            5,
+            ("data", "index", ".", "-o", "out/faces.csv"),
+            "note: 4 photos were measured by a run that was stopped",
+        ),
+        (
+            "edgegender.images.encode_image",
+            5,
+            ("data", "crop", "faces.csv", "-o", "out", "--context", "1.5"),
+            "note: 4 photos were done by a run that was stopped",
+        ),
+    ],
+    ids=["index", "crop"],
+)
+def test_after_ctrl_c_the_same_command_goes_on_where_it_stopped(
+    folder: Path, target: str, call: int, words: tuple[str, ...], said: str
+) -> None:
+    shutil.rmtree(folder / "out")
+    whole = run_apart(*words, cwd=folder)
+    expected = snapshot(folder / "out")
+    shutil.rmtree(folder / "out")
+    with started(interrupting_itself(target, call, *words), folder) as process:
+        out, err = process.communicate(timeout=TIMEOUT_S)
+    check_interrupted(Answer(process.returncode, out, err))
+    assert "The same command goes on where it stopped." in err
+    assert not (folder / "out" / "faces.csv").exists()
+    again = run_apart(*words, cwd=folder)
+    assert (again.code, again.out) == (whole.code, whole.out) == (0, whole.out)
+    assert said in again.err.splitlines()
+    assert snapshot(folder / "out") == expected
+
+
+def test_a_killed_index_leaves_no_process_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    """SIGKILL, as the kernel sends it when memory runs out: nothing can be cleaned up, and nothing is lost."""
+    for number in range(1000):  # as many as two processes share
+        write_photo(tmp_path / "photos" / "ab"[number % 2] / f"{number}.png", noise(24, 24, seed=number))
+    words = ("data", "index", "photos", "-o", "out/faces.csv", "--workers", "2")
+    journal = tmp_path / "out" / ".faces.csv.journal"
+    with started(edgegender(*words), tmp_path) as process:
+        wait_until(process, lambda: journal.is_file() and journal.stat().st_size > 4000)
+        process.kill()
+        process.communicate(timeout=TIMEOUT_S)  # its pipes close when the last worker is gone
+        end = time.monotonic() + 20
+        while is_group_alive(process.pid) and time.monotonic() < end:
+            time.sleep(0.02)
+        assert not is_group_alive(process.pid)
+    assert [file.name for file in (tmp_path / "out").iterdir()] == [journal.name]
+    again = run_apart(*words, cwd=tmp_path)
+    assert again.code == 0, again
+    (line,) = again.err.splitlines()
+    assert int(line.removeprefix("note: ").split()[0]) >= 50  # as many go into the journal at once
+    assert run_apart(*words[:4], "whole/faces.csv", cwd=tmp_path).code == 0
+    assert snapshot(tmp_path / "out") == snapshot(tmp_path / "whole")
 
 
 @pytest.fixture(scope="module")
 def walls(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """80 photos without a face, each of which the cascade searches long."""
+    """104 photos, enough for two processes; most have no face, and the cascade searches them long."""
     folder = tmp_path_factory.mktemp("walls")
     write_drawn_faces(folder, num_faces=2, seed=7)
     face = (folder / "female" / "female_00001.jpg").read_bytes()
     rows = []
-    for number in range(80):
-        name = f"{number:02d}.jpg"
+    for number in range(104):
+        name = f"{number:03d}.jpg"
         if number % 8:
             write_photo(folder / name, noise(400, 400, seed=number))
         else:

@@ -38,7 +38,7 @@ def run(capfd: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.M
         (("predict", "a.jpg", "--detector", "yunet", "--detector-path", "none.onnx"), "got nothing at none.onnx"),
         (("data", "index"), "Missing argument 'FOLDER'"),
         (("data", "index", "."), "Missing option '-o'"),
-        (("data", "index", ".", "-o", "x.csv", "--ratios", "a,b"), "Expected three ratios"),
+        (("data", "index", ".", "-o", "x.csv", "--ratios", "a,b"), "Expected ratios such as 70,10,20"),
         (("data", "index", ".", "-o", "x.csv", "--rename", "a"), "Expected --rename OLD=NEW, got 'a'"),
         (("data", "crop", "x.csv", "-o", "out", "--detector", "none"), "Expected a detector that finds faces"),
         (("train",), "Expected a manifest, got none"),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import random
+import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -10,84 +14,66 @@ import numpy as np
 import pytest
 
 from edgegender import files, images
-from edgegender.data.crop import CropSettings, CropSummary, crop_faces
+from edgegender.data.crop import CropSettings, CropSummary, Detector, crop_faces
 from edgegender.data.manifest import Manifest, ManifestRow
 from edgegender.data.manifest_file import read_manifest, write_manifest
-from edgegender.entities import FaceBox, Preprocessing, UInt8Array
+from edgegender.entities import FaceBox, FaceLandmarks, Preprocessing, UInt8Array
 from edgegender.errors import DataError, OutputError, UsageError
-from edgegender.preprocess import to_input
+from edgegender.preprocess import MAX_SIDE_RATIO, to_input
 from edgegender.runtime.detector_cascade import CascadeDetector
 from tests import pictures
+from tests.data.crop_scenes import (
+    CENTER,
+    LEFT_EYE,
+    RIGHT_EYE,
+    FixedDetector,
+    MarkedEyesDetector,
+    NoDetector,
+    RedSquareDetector,
+    SignedDetector,
+    find_dot,
+    marked_face,
+    one_face_each,
+    scene,
+    tree,
+)
 
-RED = (230, 20, 20)
-
-
-class RedSquareDetector:
-    """Finds the red squares of a test picture, the largest first: a face is whatever its detector finds."""
-
-    def detect(self, image_rgb: UInt8Array) -> list[FaceBox]:
-        is_red = (image_rgb[..., 0] > 150) & (image_rgb[..., 1] < 90) & (image_rgb[..., 2] < 90)
-        _, _, stats, _ = cv2.connectedComponentsWithStats(is_red.astype(np.uint8))
-        found = sorted((row for row in stats[1:].tolist() if row[4] > 20), key=lambda row: -row[4])
-        return [FaceBox(x, y, x + w, y + h, 0.75) for x, y, w, h, _ in found]
-
-
-class NoDetector:
-    """Cannot be made."""
-
-    def __init__(self) -> None:
-        raise UsageError("Expected a detector, got none.")
-
-    def detect(self, image_rgb: UInt8Array) -> list[FaceBox]:
-        raise NotImplementedError
+NUM_FOR_TWO = 100  # the fewest photos that two processes share
 
 
-def scene(*squares: tuple[int, int, int], height: int = 200, width: int = 240) -> UInt8Array:
-    """Returns a grey-blue gradient with red squares (left, top, side) that have a smooth pattern inside."""
-    image = pictures.gradient(height, width)
-    image[..., 0] = image[..., 0] // 3
-    for left, top, side in squares:
-        image[top : top + side, left : left + side] = RED
-        image[top : top + side, left : left + side, 1] += np.linspace(0, 60, side).astype(np.uint8)[:, None]
-        image[top : top + side, left : left + side, 2] += np.linspace(0, 60, side).astype(np.uint8)[None, :]
-    return image
+@pytest.fixture(scope="module")
+def hundred(tmp_path_factory: pytest.TempPathFactory) -> Manifest:
+    """As many photos as two processes are started for. Nobody writes into their folder."""
+    return one_face_each(tmp_path_factory.mktemp("hundred"), NUM_FOR_TWO)
 
 
-def one_face_each(folder: Path, count: int) -> Manifest:
-    """Writes ``count`` scenes, every fifth without a face, every seventh cut."""
-    rng = np.random.default_rng(count)
-    rows = []
-    for number in range(count):
-        side = int(rng.integers(40, 90))
-        left, top = int(rng.integers(0, 240 - side)), int(rng.integers(0, 200 - side))
-        file = pictures.write_photo(folder / f"{number}.png", scene() if number % 5 == 4 else scene((left, top, side)))
-        if number % 7 == 6:
-            file.write_bytes(file.read_bytes()[:500])
-        rows.append(ManifestRow(file.name, "xy"[number % 2], "train", extra={"age": str(number)}))
-    return Manifest.from_rows(folder, tuple(rows))
-
-
-def tree(folder: Path) -> dict[str, str]:
-    """Returns the hash of each file below a folder."""
-    return {
-        str(file.relative_to(folder)): files.hash_file(file) for file in sorted(folder.rglob("*")) if file.is_file()
-    }
-
-
-def crop_one(folder: Path, image: UInt8Array, settings: CropSettings | None = None) -> tuple[ManifestRow, UInt8Array]:
+def crop_one(
+    folder: Path,
+    image: UInt8Array,
+    settings: CropSettings | None = None,
+    make_detector: Callable[[], Detector] = RedSquareDetector,
+) -> tuple[ManifestRow, UInt8Array]:
     pictures.write_photo(folder / "photo.png", image)
     manifest = Manifest.from_rows(folder, (ManifestRow("photo.png", "x"),))
-    (row,), _ = crop_faces(manifest, folder / "crops", make_detector=RedSquareDetector, settings=settings)
+    (row,), _ = crop_faces(manifest, folder / "crops", make_detector=make_detector, settings=settings)
     return row, images.read_image(folder / "crops" / row.path)
 
 
-def test_one_and_two_workers_make_the_same_files_and_rows(tmp_path: Path) -> None:
-    manifest = one_face_each(tmp_path / "photos", 40)
-    alone = crop_faces(manifest, tmp_path / "one", make_detector=RedSquareDetector, workers=1)
-    together = crop_faces(manifest, tmp_path / "two", make_detector=RedSquareDetector, workers=2)
-    assert alone == together
-    assert tree(tmp_path / "one") == tree(tmp_path / "two")
-    assert alone[1].num_cropped == len(tree(tmp_path / "one")) == 28
+def test_one_and_two_processes_make_the_same_files_and_rows(hundred: Manifest, tmp_path: Path) -> None:
+    answers = []
+    for workers in (1, 2):
+        signed = tmp_path / f"processes {workers}"
+        signed.mkdir()
+        output = tmp_path / f"crops {workers}"
+        rows, summary = crop_faces(
+            hundred, output, make_detector=functools.partial(SignedDetector, signed), workers=workers
+        )
+        write_manifest(output / "faces.csv", rows)
+        assert {file.name for file in signed.iterdir()} >= {str(os.getpid())}
+        assert len(list(signed.iterdir())) == (1 if workers == 1 else 3)  # with two, this one only tries it
+        answers.append((summary, tree(output)))
+    assert answers[0] == answers[1]
+    assert answers[0][0].num_cropped == len(answers[0][1]) - 1 == 68  # less faces.csv
 
 
 def test_the_photos_are_not_touched(tmp_path: Path) -> None:
@@ -105,7 +91,8 @@ def test_rows_without_a_face_or_a_readable_photo_stay_with_a_reason(tmp_path: Pa
     assert [(row.label, row.split) for row in rows] == [(row.label, row.split) for row in manifest]
     for row, photo in zip(rows, manifest, strict=True):
         assert row.extra["age"] == photo.extra["age"]
-        assert row.extra["original"] == photo.path
+        assert row.extra["original"] == f"../photos/{photo.path}"
+        assert row.extra["num_faces"] == ("0" if row.exclude else "1")
         assert (tmp_path / "crops" / row.path).exists() == (not row.exclude)
         assert (row.face_box is None) == bool(row.exclude)
 
@@ -127,7 +114,7 @@ def test_excluded_rows_are_neither_read_nor_kept(tmp_path: Path) -> None:
         tmp_path, (ManifestRow("a.png", "x"), ManifestRow("none.png", "x", exclude="blurred"))
     )
     rows, _ = crop_faces(manifest, tmp_path / "crops", make_detector=RedSquareDetector)
-    assert [row.extra["original"] for row in rows] == ["a.png"]
+    assert [row.extra["original"] for row in rows] == ["../a.png"]
 
 
 def test_the_stored_face_box_frames_the_face_in_the_crop(tmp_path: Path) -> None:
@@ -136,7 +123,6 @@ def test_the_stored_face_box_frames_the_face_in_the_crop(tmp_path: Path) -> None
     (found,) = RedSquareDetector().detect(crop)
     # edges fall between pixels of the crop: the red square is found to a pixel
     np.testing.assert_allclose(row.face_box.box_xyxy, found.box_xyxy, atol=1)
-    assert row.face_box.score == 0.75
 
 
 @pytest.mark.parametrize("square", [(80, 70, 60), (90, 60, 90), (0, 0, 70), (190, 150, 50), (100, 90, 24)])
@@ -162,13 +148,13 @@ def test_a_face_smaller_than_the_stored_size_is_stored_as_it_is(tmp_path: Path) 
     row, crop = crop_one(tmp_path, image, CropSettings(context=2.0, size_px=176, suffix=".png"))
     assert crop.shape == (80, 80, 3)
     np.testing.assert_array_equal(crop, image[50:130, 60:140])
-    assert row.face_box == FaceBox(20, 20, 60, 60, 0.75)
+    assert row.face_box == FaceBox(20, 20, 60, 60)
 
 
 def test_a_large_face_is_shrunk_to_the_stored_size(tmp_path: Path) -> None:
     row, crop = crop_one(tmp_path, scene((80, 70, 80)), CropSettings(context=1.5, size_px=60, suffix=".png"))
     assert crop.shape == (60, 60, 3)
-    assert row.face_box == FaceBox(10, 10, 50, 50, 0.75)
+    assert row.face_box == FaceBox(10, 10, 50, 50)
 
 
 def test_of_several_faces_the_first_is_cut_and_the_photo_is_named(tmp_path: Path) -> None:
@@ -176,6 +162,7 @@ def test_of_several_faces_the_first_is_cut_and_the_photo_is_named(tmp_path: Path
     manifest = Manifest.from_rows(tmp_path, (ManifestRow("two.png", "x"),))
     (row,), summary = crop_faces(manifest, tmp_path / "crops", make_detector=RedSquareDetector)
     assert summary.several_faces == ("two.png",)
+    assert row.extra["num_faces"] == "2"
     assert row.extra["width"] == str(round(80 * 1.8))
 
 
@@ -228,19 +215,36 @@ def test_photos_without_any_face_are_refused(tmp_path: Path) -> None:
     assert caught.value.hint == "When the photos are face crops already, train on them as they are."
 
 
+def test_photos_of_which_none_can_be_read_are_refused_with_the_first(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    manifest = Manifest.from_rows(tmp_path, (ManifestRow("a.png", "x"), ManifestRow("gone.png", "x")))
+    with pytest.raises(DataError, match=r"Expected photos that can be read, got 2 that cannot") as caught:
+        crop_faces(manifest, tmp_path / "crops", make_detector=RedSquareDetector)
+    assert caught.value.hint == "The first: a.png is unreadable: empty."
+
+
+def test_a_manifest_whose_rows_are_all_excluded_is_refused(tmp_path: Path) -> None:
+    manifest = Manifest.from_rows(tmp_path, (ManifestRow("a.png", "x", exclude="blurred"),))
+    with pytest.raises(DataError, match=r"Expected photos to crop, got none"):
+        crop_faces(manifest, tmp_path / "crops", make_detector=RedSquareDetector)
+    assert not (tmp_path / "crops").exists()
+
+
 @pytest.mark.parametrize(
     ("settings", "workers"),
     [
         (CropSettings(context=0.9), 1),
+        (CropSettings(context=10.1), 1),
         (CropSettings(context=float("nan")), 1),
         (CropSettings(size_px=15), 1),
+        (CropSettings(size_px=4097), 1),
         (CropSettings(suffix=".gif"), 1),
         (CropSettings(), 0),
     ],
-    ids=["context", "NaN", "size", "format", "workers"],
+    ids=["context", "wide", "NaN", "small", "large", "format", "workers"],
 )
 def test_settings_out_of_range_are_refused(tmp_path: Path, settings: CropSettings, workers: int) -> None:
-    with pytest.raises(UsageError, match=r"Expected context ≥ 1, size ≥ 16, \.jpg or \.png and workers ≥ 1, got"):
+    with pytest.raises(UsageError, match=r"Expected a context of 1 to 10, a size of 16 to 4096 pixels, \.jpg or \.png"):
         crop_faces(
             Manifest.from_rows(tmp_path, ()),
             tmp_path,
@@ -251,19 +255,156 @@ def test_settings_out_of_range_are_refused(tmp_path: Path, settings: CropSetting
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_detector_that_cannot_be_made_says_why_with_any_number_of_workers(tmp_path: Path, workers: int) -> None:
-    manifest = one_face_each(tmp_path / "photos", 3)
+def test_a_detector_that_cannot_be_made_says_why_with_any_number_of_processes(
+    hundred: Manifest, tmp_path: Path, workers: int
+) -> None:
     with pytest.raises(UsageError, match=r"Expected a detector, got none\."):
-        crop_faces(manifest, tmp_path / "crops", make_detector=NoDetector, workers=workers)
+        crop_faces(hundred, tmp_path / "crops", make_detector=NoDetector, workers=workers)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_an_output_that_cannot_be_written_says_why_with_any_number_of_workers(tmp_path: Path, workers: int) -> None:
-    manifest = one_face_each(tmp_path / "photos", 3)
+def test_an_output_that_cannot_be_written_says_why_with_any_number_of_processes(
+    hundred: Manifest, tmp_path: Path, workers: int
+) -> None:
     (tmp_path / "crops").touch()
     with pytest.raises(OutputError, match=r"Expected to write .*crops") as caught:
-        crop_faces(manifest, tmp_path / "crops", make_detector=RedSquareDetector, workers=workers)
+        crop_faces(hundred, tmp_path / "crops", make_detector=RedSquareDetector, workers=workers)
     assert caught.value.hint == "Choose a folder that you may write to and that has room."
+
+
+# Boxes that no well-behaved detector gives
+
+
+def test_a_context_that_reaches_far_beyond_the_photo_is_told_truly_by_the_face_box(tmp_path: Path) -> None:
+    """A square is at most four photos wide: the crop shows less than ten faces, and its box says so."""
+    row, crop = crop_one(tmp_path, scene((20, 20, 160)), CropSettings(context=10, suffix=".png"))
+    assert row.face_box is not None
+    assert row.face_box.side_px == pytest.approx(176 * 160 / (MAX_SIDE_RATIO * 240), abs=0.1)
+    (found,) = RedSquareDetector().detect(crop)
+    np.testing.assert_allclose(row.face_box.box_xyxy, found.box_xyxy, atol=1.5)  # a pixel, and the box's own rounding
+
+
+@pytest.mark.parametrize("is_aligned", [False, True])
+@pytest.mark.parametrize(
+    "box_xyxy",
+    [(-1e5, -1e5, 1e5, 1e5), (100, 100, 100.2, 100.2), (-30, -30, 40, 40), (230, 190, 300, 260)],
+    ids=["huge", "tiny", "left above", "right below"],
+)
+def test_a_box_of_any_size_and_place_gives_a_square_crop_that_a_manifest_can_hold(
+    tmp_path: Path, box_xyxy: tuple[float, float, float, float], is_aligned: bool
+) -> None:
+    eyes = FaceLandmarks((90, 90), (110, 100), (100, 110), (100, 120))
+    detector = FixedDetector(FaceBox(*box_xyxy, 0.9, eyes))
+    settings = CropSettings(is_aligned=is_aligned, suffix=".png")
+    row, crop = crop_one(tmp_path, scene((80, 70, 60)), settings, lambda: detector)
+    side = str(len(crop))
+    assert crop.shape == (len(crop), len(crop), 3)
+    assert (row.extra["width"], row.extra["height"]) == (side, side)
+    write_manifest(tmp_path / "crops" / "faces.csv", [row])
+    assert read_manifest(tmp_path / "crops" / "faces.csv").row(0).face_box == row.face_box != None  # noqa: E711
+    if box_xyxy[2] - box_xyxy[0] == 70:
+        assert len(crop) == 126  # 70 pixels and their context: as it is, wherever it lies
+
+
+# Alignment
+
+
+def tilt_deg(image_rgb: UInt8Array) -> float:
+    """Returns the tilt of the dots on the eyes."""
+    (left_x, left_y), (right_x, right_y) = (find_dot(image_rgb, color) for color in (LEFT_EYE, RIGHT_EYE))
+    return float(np.degrees(np.arctan2(right_y - left_y, right_x - left_x)))
+
+
+ALIGNED = CropSettings(is_aligned=True, suffix=".png", size_px=288)
+
+
+@pytest.mark.parametrize("turn_deg", [-20.0, -3.0, 5.0, 20.0])
+@pytest.mark.parametrize("size_px", [288, 96], ids=["as it is", "shrunk"])
+def test_eyes_are_level_after_alignment_and_the_face_stays_in_the_middle(
+    tmp_path: Path, turn_deg: float, size_px: int
+) -> None:
+    image = marked_face(turn_deg)
+    assert tilt_deg(image) == pytest.approx(turn_deg, abs=0.5)  # the picture is what it is meant to be
+    row, crop = crop_one(
+        tmp_path, image, CropSettings(is_aligned=True, suffix=".png", size_px=size_px), MarkedEyesDetector
+    )
+    assert crop.shape == (size_px, size_px, 3)
+    left, right = find_dot(crop, LEFT_EYE), find_dot(crop, RIGHT_EYE)
+    # The eyes are 60 pixels apart, 20 in the small crop. Dots are found to a third of a pixel, in the photo, which
+    # says by how much to turn, and in the crop. Not turned, it would be 3 degrees at least.
+    assert abs(tilt_deg(crop)) < np.degrees(0.33 / (right[0] - left[0]))
+    # crop_square rounds a square to whole pixels of the photo: half a pixel, twice
+    np.testing.assert_allclose(find_dot(crop, CENTER), (size_px / 2, size_px / 2), atol=1.0)
+    assert right[0] - left[0] == pytest.approx(60 * size_px / 288, rel=0.03)  # turned, and neither grown nor shrunk
+    assert row.face_box is not None
+    assert row.face_box.side_px == pytest.approx(160 * size_px / 288, abs=0.1)
+
+
+@pytest.mark.parametrize("center_xy", [(40.0, 40.0), (270.0, 60.0)])
+def test_a_face_at_the_edge_of_its_photo_is_levelled_too(tmp_path: Path, center_xy: tuple[float, float]) -> None:
+    _, crop = crop_one(tmp_path, marked_face(15.0, center_xy=center_xy), ALIGNED, MarkedEyesDetector)
+    assert abs(tilt_deg(crop)) < 0.5  # a third of a pixel of 60, and a little for the repeated edge
+    np.testing.assert_allclose(find_dot(crop, CENTER), (144, 144), atol=1.0)
+
+
+@pytest.mark.parametrize(("turn_deg", "is_same"), [(0.0, True), (0.3, True), (2.0, False)])
+def test_only_a_tilt_that_can_be_seen_changes_the_crop(tmp_path: Path, turn_deg: float, is_same: bool) -> None:
+    image = marked_face(turn_deg)
+    crop_one(tmp_path / "plain", image, CropSettings(), MarkedEyesDetector)
+    crop_one(tmp_path / "aligned", image, CropSettings(is_aligned=True), MarkedEyesDetector)
+    assert (tree(tmp_path / "plain" / "crops") == tree(tmp_path / "aligned" / "crops")) == is_same
+
+
+def test_a_detector_that_finds_no_eyes_cannot_align(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"Expected a detector that finds eyes, got one that does not") as caught:
+        crop_one(tmp_path, scene((80, 70, 60)), CropSettings(is_aligned=True))
+    assert caught.value.hint == "Use --detector yunet or blazeface, or crop without --align."
+
+
+def test_a_face_that_fills_a_large_photo_is_turned_in_little_memory(tmp_path: Path) -> None:
+    pictures.write_photo(tmp_path / "large.jpg", pictures.gradient(2400, 2400))
+    eyes = FaceLandmarks((800, 800), (1600, 1200), (1200, 1300), (1200, 1700))
+    detector = FixedDetector(FaceBox(0, 0, 2400, 2400, 0.9, eyes))
+    manifest = Manifest.from_rows(tmp_path, (ManifestRow("large.jpg", "x"),))
+    tracemalloc.start()  # it knows of numpy's arrays, those that OpenCV fills, too
+    try:
+        crop_faces(manifest, tmp_path / "crops", make_detector=lambda: detector, settings=CropSettings(is_aligned=True))
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # decoding holds the photo twice, 35 MB; the square around the turned face would be 126 MB, and 126 MB turned
+    assert peak_bytes < 80e6
+
+
+def test_yunet_finds_the_eyes_that_alignment_needs(tmp_path: Path, yunet_file: Path, scene_files: list[Path]) -> None:
+    from edgegender.runtime.detector_yunet import YuNetDetector
+
+    turn = cv2.getRotationMatrix2D((125, 125), -20, 1.0)
+    rows = []
+    for file in random.Random(1).sample(scene_files, 8):
+        image = cv2.warpAffine(images.read_image(file), turn, (250, 250), borderMode=cv2.BORDER_REPLICATE)
+        pictures.write_photo(tmp_path / file.name, np.asarray(image, np.uint8))
+        rows.append(ManifestRow(file.name, "x"))
+    tilts = {}
+    for is_aligned in (False, True):
+        crops, _ = crop_faces(
+            Manifest.from_rows(tmp_path, rows),
+            tmp_path / str(is_aligned),
+            make_detector=lambda: YuNetDetector(yunet_file),
+            settings=CropSettings(is_aligned=is_aligned, suffix=".png"),
+        )
+        detector = YuNetDetector(yunet_file)
+        tilts[is_aligned] = [_found_tilt(detector, tmp_path / str(is_aligned) / crop.path) for crop in crops]
+    assert np.mean(tilts[False]) > 15
+    # found anew in the crop, an eye moves by a pixel or two of some 50 between them: 2 degrees
+    assert np.mean(np.abs(tilts[True])) < 3
+
+
+def _found_tilt(detector: Detector, file: Path) -> float:
+    landmarks = detector.detect(images.read_image(file))[0].landmarks
+    assert landmarks is not None
+    (left_x, left_y), (right_x, right_y) = landmarks.left_eye, landmarks.right_eye
+    return float(np.degrees(np.arctan2(right_y - left_y, right_x - left_x)))
 
 
 def test_the_cascade_crops_real_scenes_and_the_crops_keep_their_faces(tmp_path: Path, scene_files: list[Path]) -> None:

@@ -1,180 +1,16 @@
-"""The manifest: what is written comes back, and what is wrong is named with its file and row."""
+"""The manifest: photos by column, what is excluded does not count, and nothing changes once it is made."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgegender.data.manifest import Manifest, ManifestRow, format_face_box, parse_face_box, require_labels
-from edgegender.data.manifest_file import read_manifest, write_manifest
 from edgegender.entities import FaceBox
-from edgegender.errors import DataError, ManifestError, OutputError
-
-
-def written(tmp_path: Path, content: str | bytes) -> Path:
-    file = tmp_path / "faces.csv"
-    file.write_bytes(content if isinstance(content, bytes) else content.encode())
-    return file
-
-
-# What is written comes back
-
-# Cells as they may stand in a table: no control characters, and no spaces at the ends (those are cut off on reading).
-cells = st.text(st.characters(min_codepoint=32, exclude_categories=["Cs", "Cc"]), max_size=12).map(str.strip)
-words = cells.filter(bool)
-tenths = st.integers(-5000, 5000).map(lambda number: number / 10)
-boxes = st.builds(
-    lambda x, y, side: FaceBox(x, y, round(x + side, 1), round(y + side, 1)), tenths, tenths, st.integers(1, 900)
-)
-rows_strategy = st.lists(
-    st.builds(
-        ManifestRow,
-        path=words.filter(lambda path: not re.match(r"[/\\]|[A-Za-z]:[/\\]", path)),
-        label=words,
-        split=st.sampled_from(["", "train", "val", "test"]),
-        sha256=st.sampled_from(["", "ab" * 32]),
-        face_box=st.none() | boxes,
-        exclude=cells,
-        extra=st.fixed_dictionaries({"age": cells, "race, as written": cells, "width": st.just("10")}),
-    ),
-    min_size=1,
-    max_size=6,
-    unique_by=lambda row: row.path,
-)
-
-
-@given(rows_strategy)
-@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_rows_come_back_as_they_were_written(tmp_path: Path, rows: list[ManifestRow]) -> None:
-    write_manifest(tmp_path / "faces.csv", rows)
-    manifest = read_manifest(tmp_path / "faces.csv")
-    assert list(manifest) == rows
-    assert manifest.folder == tmp_path
-
-
-def test_writing_what_was_read_gives_the_same_bytes(tmp_path: Path) -> None:
-    text = "path,label,split,sha256,face_box,exclude,age\na.jpg,x,train,,1.0 2.0 3.0 4.0,,30\nb.jpg,y,,,,no_face,\n"
-    write_manifest(tmp_path / "again.csv", read_manifest(written(tmp_path, text)))
-    assert (tmp_path / "again.csv").read_text() == text
-
-
-@pytest.mark.parametrize("name", [" a.jpg", "a.jpg ", "a,b.jpg", 'a"b.jpg', "žofie 顔.jpg", "a\nb.jpg", "a;b.jpg"])
-def test_any_photo_name_comes_back_exactly(tmp_path: Path, name: str) -> None:
-    write_manifest(tmp_path / "faces.csv", [ManifestRow(name, "x")])
-    assert [row.path for row in read_manifest(tmp_path / "faces.csv")] == [name]
-
-
-def test_a_column_that_only_some_rows_have_is_empty_in_the_others(tmp_path: Path) -> None:
-    write_manifest(
-        tmp_path / "faces.csv", [ManifestRow("a", "x", extra={"age": "3"}), ManifestRow("b", "y", extra={"race": "r"})]
-    )
-    assert [dict(row.extra) for row in read_manifest(tmp_path / "faces.csv")] == [
-        {"age": "3", "race": ""},
-        {"age": "", "race": "r"},
-    ]
-
-
-def test_known_columns_stand_first_and_only_where_they_are_used(tmp_path: Path) -> None:
-    write_manifest(tmp_path / "faces.csv", [ManifestRow("a", "x", extra={"age": "3", "height": "1", "width": "2"})])
-    header = (tmp_path / "faces.csv").read_text().splitlines()[0]
-    assert header == "path,label,split,width,height,sha256,face_box,exclude,age"
-
-
-def test_a_manifest_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match=r"Expected to write .*file, got File exists"):
-        write_manifest(tmp_path / "file" / "faces.csv", [ManifestRow("a", "x")])
-
-
-# Reading what others wrote
-
-
-@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"], ids=["LF", "CRLF", "CR"])
-@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["no mark", "byte-order mark"])
-@pytest.mark.parametrize("last", ["", "end"], ids=["no last ending", "last ending"])
-def test_any_line_ending_with_or_without_a_byte_order_mark_is_read(
-    tmp_path: Path, ending: str, mark: bytes, last: str
-) -> None:
-    lines = ["path,label,age", "a.jpg,x,1", '"b,c.jpg",y,2']
-    content = mark + (ending.join(lines) + (ending if last else "")).encode()
-    manifest = read_manifest(written(tmp_path, content))
-    assert [(row.path, row.label, row.extra["age"]) for row in manifest] == [("a.jpg", "x", "1"), ("b,c.jpg", "y", "2")]
-
-
-def test_path_and_label_are_enough(tmp_path: Path) -> None:
-    assert read_manifest(written(tmp_path, "label,path\nx,a.jpg\n")).rows == (ManifestRow("a.jpg", "x"),)
-
-
-def test_spaces_around_a_label_or_a_group_do_not_count(tmp_path: Path) -> None:
-    (row,) = read_manifest(written(tmp_path, "path,label,split,age\na.jpg, x , train, 3 \n"))
-    assert (row.label, row.split, row.extra["age"]) == ("x", "train", "3")
-
-
-def test_photos_are_looked_for_beside_the_manifest_wherever_it_is_read_from(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "sub").mkdir()
-    written(tmp_path / "sub", "path,label\nx/a.jpg,x\n")
-    monkeypatch.chdir(tmp_path)
-    manifest = read_manifest(Path("sub/faces.csv"))
-    monkeypatch.chdir("/")
-    assert manifest.file(manifest.rows[0]) == tmp_path / "sub" / "x" / "a.jpg"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", r"Expected the columns path and label, got an empty file \(.*faces\.csv\)"),
-        ("path,split\na.jpg,train\n", r"Expected the columns path and label, got path, split \(.*faces\.csv\)"),
-        ("name;label\na.jpg;x\n", r"Expected the columns path and label, got name;label"),
-        ("path,label\n", r"Expected at least one photo, got none \(.*faces\.csv\)"),
-        ("path,label,label\na.jpg,x,y\n", r"Expected each column once, got 'label' twice"),
-        ("path,label\na,x\nb,y\na,x\n", r"Expected each path once, got a in rows 2 and 4"),
-        ("path,label\na,x\nb,y,z\n", r"Expected as many cells as the header has, got another number \(.*, row 3\)"),
-        ("path,label\na,x\nb\n", r"Expected as many cells as the header has, got another number \(.*, row 3\)"),
-        ("path,label\n\n\na,x\nb\n", r"Expected as many cells as the header has, got another number \(.*, row 5\)"),
-        ("path,label\n  ,x\n", r"Expected a path, got an empty cell \(.*, row 2\)"),
-        ("path,label\na,x\nb, \n", r"Expected a label, got an empty cell \(.*, row 3\)"),
-        ("path,label,split\na,x,Train\n", r"Expected a split of train, val, test, got 'Train' \(.*, row 2\)"),
-        ('path,label\n"a,x\n', r"Expected a CSV, got: .*\(.*faces\.csv\)"),
-        (b"path,label\n\xff\xfe,x\n", r"Expected a CSV in UTF-8, got other bytes \(.*faces\.csv\)"),
-    ],
-    ids=lambda value: None if isinstance(value, bytes) or value.startswith("Expected") else repr(value)[:40],
-)
-def test_a_fault_is_named_with_its_file_and_row(tmp_path: Path, content: str | bytes, message: str) -> None:
-    with pytest.raises(ManifestError, match=message):
-        read_manifest(written(tmp_path, content))
-
-
-@pytest.mark.parametrize(
-    "cell", ["1 2 3", "1 2 3 4 5", "a b c d", "nan 0 1 1", "0 0 inf 1", "5 5 5 9", "9 9 1 1", "1e9 0 2e9 1"]
-)
-def test_a_face_box_that_is_none_is_named_with_its_row(tmp_path: Path, cell: str) -> None:
-    file = written(tmp_path, f"path,label,face_box\na,x,\nb,x,{cell}\n")
-    with pytest.raises(ManifestError, match=rf"Expected face_box as 'x1 y1 x2 y2', got '{cell}' \(.*, row 3\)"):
-        read_manifest(file)
-    with pytest.raises(ValueError, match=r"four numbers|x1 < x2|could not convert"):
-        parse_face_box(cell)
-
-
-def test_a_face_box_is_written_to_a_tenth_of_a_pixel() -> None:
-    assert format_face_box(FaceBox(1.04, -2.05, 3, 4.96)) == "1.0 -2.0 3.0 5.0"
-    assert format_face_box(None) == ""
-    assert parse_face_box("  ") is None
-
-
-@pytest.mark.parametrize("name", ["none.csv", "."], ids=["missing", "a folder"])
-def test_a_manifest_that_cannot_be_read_names_the_way_to_one(tmp_path: Path, name: str) -> None:
-    with pytest.raises(ManifestError, match=r"Expected a manifest, got (No such file|Is a directory)") as caught:
-        read_manifest(tmp_path / name)
-    assert caught.value.hint == "Make one with: edgegender data index FOLDER -o faces.csv"
-
-
-# What a manifest answers
+from edgegender.errors import DataError, ManifestError
 
 ROWS = (
     ManifestRow("a", "y", "train"),
@@ -183,6 +19,104 @@ ROWS = (
     ManifestRow("d", "x"),
     ManifestRow("e", "z", "test", exclude="no_face"),
 )
+
+
+# Rows and columns
+
+
+def test_rows_become_columns_and_rows_again() -> None:
+    rows = [
+        ManifestRow("a", "x", "val", "ab", FaceBox(1, 2, 3, 4), "", {"age": "3"}),
+        ManifestRow("b", "y", extra={"race": "r"}),
+    ]
+    manifest = Manifest.from_rows(Path("folder"), rows)
+    assert (manifest.folder, len(manifest)) == (Path("folder"), 2)
+    assert manifest.column_names == ("path", "label", "split", "sha256", "face_box", "exclude", "age", "race")
+    assert manifest.column("face_box") == ["1.0 2.0 3.0 4.0", ""]
+    assert [dict(row.extra) for row in manifest.rows] == [{"age": "3", "race": ""}, {"age": "", "race": "r"}]
+    assert (manifest.row(0).split, manifest.row(0).sha256, manifest.row(0).face_box) == ("val", "ab", rows[0].face_box)
+    assert manifest.file(manifest.row(1)) == Path("folder/b")
+
+
+def test_a_column_that_is_not_there_has_empty_cells() -> None:
+    manifest = Manifest(Path(), {"path": ["a", "b"], "label": ["x", "y"]})
+    assert list(manifest.column("age")) == ["", ""]
+    assert manifest.row(1) == ManifestRow("b", "y")
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{}, {"path": ["a"]}, {"label": ["x"]}, {"path": ["a"], "label": ["x", "y"]}],
+    ids=["none", "no label", "no path", "lengths"],
+)
+def test_columns_that_make_no_manifest_are_refused(columns: dict[str, list[str]]) -> None:
+    with pytest.raises(ManifestError, match=r"Expected the columns path and label, all of one length, got .*\(here\)"):
+        Manifest(Path("here"), columns)
+
+
+@pytest.mark.parametrize("name", ["path", "label", "split", "sha256", "face_box", "exclude"])
+def test_an_extra_column_cannot_take_the_place_of_a_rows_own_field(name: str) -> None:
+    with pytest.raises(ManifestError, match=f"Expected no field of a row among its extra columns, got {name}"):
+        Manifest.from_rows(Path(), [ManifestRow("a", "x", extra={name: "other"})])
+
+
+def test_no_rows_make_an_empty_manifest() -> None:
+    manifest = Manifest.from_rows(Path(), [])
+    assert (len(manifest), manifest.rows, manifest.labels, manifest.counts()) == (0, (), (), {})
+    assert len(manifest.select()) == len(manifest.take([])) == 0
+
+
+def test_rows_are_chosen_by_truth_or_by_place_and_columns_replaced_or_added() -> None:
+    manifest = Manifest.from_rows(Path("f"), ROWS)
+    chosen = manifest.where(row.label == "x" for row in ROWS)
+    assert [row.path for row in chosen] == ["b", "c", "d"]
+    assert [row.path for row in manifest.take([3, 0, 0])] == ["d", "a", "a"]
+    changed = chosen.with_columns({"split": ["val"] * 3, "age": ["1", "2", "3"]})
+    assert [(row.split, row.extra["age"]) for row in changed] == [("val", "1"), ("val", "2"), ("val", "3")]
+    assert [row.split for row in chosen] == ["train", "test", ""]
+    assert {part.folder for part in (chosen, changed, manifest.take([1]))} == {Path("f")}
+
+
+@pytest.mark.parametrize("mask", [[True] * 4, [True] * 6, [False] * 4], ids=["short", "long", "short, none"])
+def test_a_choice_of_another_length_is_refused(mask: list[bool]) -> None:
+    with pytest.raises(ManifestError, match=r"Expected one value a row, 5 in all, got [46]"):
+        Manifest.from_rows(Path(), ROWS).where(mask)
+
+
+def test_columns_of_another_length_are_refused() -> None:
+    with pytest.raises(ManifestError, match="all of one length"):
+        Manifest.from_rows(Path(), ROWS).with_columns({"age": ["1"]})
+
+
+# Face boxes
+
+
+WRONG_BOXES = ["1 2 3", "1 2 3 4 5", "a b c d", "nan 0 1 1", "0 0 inf 1", "5 5 5 9", "9 9 1 1", "1e9 0 2e9 1"]
+
+
+@pytest.mark.parametrize("cell", WRONG_BOXES)
+def test_a_cell_that_is_no_face_box_is_refused(cell: str) -> None:
+    with pytest.raises(ValueError, match=r"four numbers|x1 < x2|could not convert"):
+        parse_face_box(cell)
+
+
+tenths = st.integers(-9_999_999, 9_999_999).map(lambda number: number / 10)
+
+
+@given(tenths, tenths, st.integers(1, 9_999).map(lambda number: number / 10))
+def test_a_face_box_comes_back_from_its_cell(x: float, y: float, side: float) -> None:
+    box = FaceBox(x, y, round(x + side, 1), round(y + side, 1))
+    if max(abs(box.x2), abs(box.y2)) < 1e6:
+        assert parse_face_box(format_face_box(box)) == box
+
+
+def test_a_face_box_is_written_to_a_tenth_of_a_pixel() -> None:
+    assert format_face_box(FaceBox(1.04, -2.05, 3, 4.96)) == "1.0 -2.0 3.0 5.0"
+    assert format_face_box(None) == ""
+    assert parse_face_box("  ") is None
+
+
+# What a manifest answers
 
 
 def test_excluded_rows_do_not_count_and_are_not_selected() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import edgegender
-from edgegender.data.drawn_faces import draw_attributes, draw_face
+from edgegender.data.drawn_faces import draw_attributes, draw_face, write_drawn_faces
 from edgegender.images import encode_image
 from tests.cli.commands import REPOSITORY, environment
 
@@ -161,13 +161,64 @@ def test_a_benchmark_works_offline(device: Path, tmp_path: Path) -> None:
     assert "edgegender-mobilenetv2-96" in done.stdout
 
 
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    write_drawn_faces(tmp_path / "photos", num_faces=12, seed=1)
+    return tmp_path / "photos"
+
+
+@pytest.mark.slow
+def test_data_commands_work_without_their_extra_as_far_as_they_need_none(
+    device: Path, tmp_path: Path, photos: Path
+) -> None:
+    (photos / "male" / "copy.jpg").write_bytes((photos / "male" / "male_00001.jpg").read_bytes())
+    for words in (
+        ("index", "photos", "-o", "faces.csv", "--no-phash"),
+        ("check", "faces.csv", "-o", "clean.csv", "--no-near"),
+        ("split", "clean.csv", "-o", "split.csv", "--group-by", "block,duplicates"),
+        ("crop", "split.csv", "-o", "crops"),
+    ):
+        done = run(device / "edgegender", "data", *words, "--json", cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        document = json.loads(done.stdout)
+        if words[0] == "check":
+            assert document["duplicates"] == [["photos/male/copy.jpg", "photos/male/male_00001.jpg"]]
+    assert document["num_cropped"] > 6
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("words", "package", "instead"),
+    [
+        (("index", "photos", "-o", "new.csv"), "ImageHash", ", or index without perceptual hashes: --no-phash"),
+        (("index", "photos", "-o", "new.parquet", "--no-phash"), "pyarrow", ", or name it .csv"),
+        (("check", "faces.csv"), "ImageHash", ", or look for exact duplicates only: --no-near"),
+        (("check", "faces.csv", "--no-near", "--html", "page.html"), "Jinja2", ""),
+    ],
+    ids=["index", "parquet", "check", "page"],
+)
+def test_what_needs_the_data_extra_names_the_command_that_installs_it_and_the_way_without(  # noqa: PLR0917
+    device: Path, tmp_path: Path, photos: Path, words: tuple[str, ...], package: str, instead: str
+) -> None:
+    assert photos.is_dir()
+    made = run(device / "edgegender", "data", "index", "photos", "-o", "faces.csv", "--no-phash", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    done = run(device / "edgegender", "data", *words, cwd=tmp_path)
+    assert done.returncode == 3, done.stderr
+    assert done.stderr.splitlines() == [
+        f"error: Expected the package {package} to be installed, got none.",
+        f"hint: pip install 'edgegender[data]'{instead}",
+    ]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["faces.csv", "photos"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["train", "convert", "evaluate", "demo"])
 def test_what_needs_the_training_stack_names_the_command_that_installs_it(
     device: Path, tmp_path: Path, command: str
 ) -> None:
     write = "from pathlib import Path; from edgegender.data.drawn_faces import write_drawn_faces as w; "
-    write += "from edgegender.data.manifest import write_manifest as m; from dataclasses import replace as r; "
+    write += "from edgegender.data.manifest_file import write_manifest as m; from dataclasses import replace as r; "
     write += "s = ['train', 'train', 'val', 'val', 'test', 'test']; "
     write += "m(Path('faces.csv'), [r(x, split=y) for x, y in zip(w(Path('.'), num_faces=6, seed=1), s)])"
     assert run(device / "python", "-c", write, cwd=tmp_path).returncode == 0
