@@ -98,7 +98,7 @@ def _exclude_issues(manifest: Manifest) -> Manifest:
     return manifest.with_columns({"exclude": [reason or ("label_issue" if issue else "") for reason, issue in pairs]})
 
 
-@click.command(name="audit-labels")
+@click.command(name="audit-labels", short_help="Labels that the faces do not bear out.")
 @click.argument("manifest_path", metavar="MANIFEST", type=FOLDER)
 @click.option("-o", "--output", type=FOLDER, required=True, help="The manifest to write: .csv or .parquet.")
 @click.option("--sheet", type=FOLDER, help="Write a review sheet (HTML) of the most doubtful photos. It holds photos.")

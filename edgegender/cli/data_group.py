@@ -23,10 +23,16 @@ def _summary(names: Sequence[str]) -> dict[str, int]:
     }
 
 
-@click.command()
+@click.command(short_help="Which photos show one person, or belong together.")
 @click.argument("manifest_path", metavar="MANIFEST", type=FOLDER)
 @click.option("-o", "--output", type=FOLDER, required=True, help="The manifest to write: .csv or .parquet.")
-@click.option("--by", type=click.Choice(["person", "block", "duplicates"]), default="person", show_default=True)
+@click.option(
+    "--by",
+    type=click.Choice(["person", "block", "duplicates"]),
+    default="person",
+    show_default=True,
+    help="What they share.",
+)
 @click.option("--threshold", default=0.45, show_default=True, help="person: mean similarity within a group, 0 to 1.")
 @click.option("--block-size", default=250, show_default=True, help="block: photos that stand side by side.")
 @vector_options

@@ -118,7 +118,7 @@ def _print_counts(name: str, counts: Mapping[str, Mapping[str, int]]) -> None:
     click.echo("")
 
 
-@click.command(name="show")
+@click.command(name="show", short_help="Contact sheets and distributions, as PNG and SVG.")
 @click.argument("manifest_path", metavar="MANIFEST", type=FOLDER)
 @click.option("-o", "--output", type=FOLDER, required=True, help="Folder for the figures.")
 @click.option("--photos", "num_photos", default=32, show_default=True, help="Photos on the contact sheet, at most 300.")

@@ -58,7 +58,13 @@ def vector_options(function: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--cache", type=FOLDER, help="Keep the vectors here for the next time. They tell people apart."),
         click.option("--detector-path", type=FOLDER, help="The detector's file.  [default: the pulled one]"),
-        click.option("--detector", type=click.Choice(["yunet", "blazeface"]), default="yunet", show_default=True),
+        click.option(
+            "--detector",
+            type=click.Choice(["yunet", "blazeface"]),
+            default="yunet",
+            show_default=True,
+            help="It finds the faces' eyes, nose and mouth.",
+        ),
         click.option("--embedder", type=FOLDER, help="MobileFaceNet's .onnx file.  [default: the pulled one]"),
     ):
         decorated = option(decorated)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -79,6 +80,18 @@ class MarkedEyesDetector:
         half = MARKED_SIDE / 2
         landmarks = FaceLandmarks(left, right, nose=(x, y), mouth=(x, y + 0.25 * MARKED_SIDE))
         return [FaceBox(x - half, y - half, x + half, y + half, 0.9, landmarks)]
+
+
+class ShySightedDetector(MarkedEyesDetector):
+    """Sees six tenths of a tilt, as networks do that have seen upright faces only."""
+
+    def detect(self, image_rgb: UInt8Array) -> list[FaceBox]:
+        (box,) = super().detect(image_rgb)
+        assert box.landmarks is not None
+        (left_x, left_y), (right_x, right_y) = box.landmarks.left_eye, box.landmarks.right_eye
+        half = (0.6 * (right_y - left_y) - (right_y - left_y)) / 2
+        eyes = replace(box.landmarks, left_eye=(left_x, left_y - half), right_eye=(right_x, right_y + half))
+        return [replace(box, landmarks=eyes)]
 
 
 class NoDetector:

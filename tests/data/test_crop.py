@@ -30,6 +30,7 @@ from tests.data.crop_scenes import (
     MarkedEyesDetector,
     NoDetector,
     RedSquareDetector,
+    ShySightedDetector,
     SignedDetector,
     find_dot,
     marked_face,
@@ -345,6 +346,12 @@ def test_a_face_at_the_edge_of_its_photo_is_levelled_too(tmp_path: Path, center_
     _, crop = crop_one(tmp_path, marked_face(15.0, center_xy=center_xy), ALIGNED, MarkedEyesDetector)
     assert abs(tilt_deg(crop)) < 0.5  # a third of a pixel of 60, and a little for the repeated edge
     np.testing.assert_allclose(find_dot(crop, CENTER), (144, 144), atol=1.0)
+
+
+def test_a_second_look_finds_most_of_what_the_first_one_missed(tmp_path: Path) -> None:
+    _, crop = crop_one(tmp_path, marked_face(20.0), ALIGNED, ShySightedDetector)
+    # four tenths of 20 degrees are left after one look, and four tenths of those after two
+    assert tilt_deg(crop) == pytest.approx(0.16 * 20, abs=0.7)
 
 
 @pytest.mark.parametrize(("turn_deg", "is_same"), [(0.0, True), (0.3, True), (2.0, False)])

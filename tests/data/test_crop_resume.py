@@ -221,6 +221,18 @@ def test_a_photo_that_was_missing_is_looked_for_again(own_photos: Path, tmp_path
     assert "2.png" not in summary.unreadable
 
 
+def test_a_photo_that_could_not_be_read_is_read_again(plain_user: Path) -> None:
+    """To give the right to read a file changes neither its size nor its time."""
+    del plain_user  # a superuser may read all
+    photos, output = Path("photos"), Path("crops")
+    manifest = Manifest.from_rows(photos, one_face_each(photos, 4))
+    (photos / "2.png").chmod(0)
+    for num_cropped, num_resumed in ((3, 0), (4, 3)):
+        _, summary = crop_faces(manifest, output, make_detector=RedSquareDetector, journal_path=output / JOURNAL)
+        assert (summary.num_cropped, summary.num_resumed) == (num_cropped, num_resumed)
+        (photos / "2.png").chmod(0o600)
+
+
 @pytest.mark.parametrize(
     "changed",
     [

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgegender.data.index import index_folder
-from edgegender.data.manifest import Manifest, ManifestRow
+from edgegender.data.manifest import ManifestRow
 from edgegender.data.manifest_file import read_manifest, write_manifest
+from edgegender.data.perceptual_hash import hash_picture
 from edgegender.data.readers import find_photos
-from edgegender.data.split import assign_splits as assign_manifest_splits
 from edgegender.entities import FaceBox
-from edgegender.errors import DataError, ManifestError, UsageError
+from edgegender.errors import DataError, ManifestError, MissingDependencyError, UsageError
+from edgegender.images import read_image
 from tests import pictures
 
 
@@ -29,18 +29,6 @@ def write_photos(folder: Path, *names: str) -> None:
 
 def index(folder: Path, **options: object) -> list[ManifestRow]:
     return list(index_folder(folder, output_folder=folder, with_phash=False, **options).manifest)  # type: ignore[arg-type]
-
-
-def assign_splits(rows: Sequence[ManifestRow], *, ratios: Sequence[float], seed: int) -> list[ManifestRow]:
-    return list(assign_manifest_splits(Manifest.from_rows(Path(), rows), ratios=ratios, seed=seed))
-
-
-def splits(rows: Sequence[ManifestRow]) -> dict[str, str]:
-    return {row.path: row.split for row in rows}
-
-
-def measured_rows(count: int, *, label: str = "x", start: int = 0) -> list[ManifestRow]:
-    return [ManifestRow(f"{label}/{n}.jpg", label, sha256=f"{label}-{n}") for n in range(start, start + count)]
 
 
 # Finding photos
@@ -278,76 +266,71 @@ def test_a_csv_without_rows_is_refused(tmp_path: Path) -> None:
     assert caught.value.hint == "The list of photos is empty."
 
 
-# Drawn splits
+# Perceptual hashes, other layouts, labels
 
 
-def test_the_same_bytes_never_stand_on_two_sides() -> None:
-    rows = measured_rows(60)
-    copies = [replace(row, path=f"copy/{row.path}") for row in rows]
-    relabeled = [replace(row, path=f"other/{row.path}", label="y") for row in rows[:20]]
-    assigned = assign_splits([*rows, *copies, *relabeled], ratios=(60, 20, 20), seed=0)
-    by_content: dict[str, set[str]] = {}
-    for row in assigned:
-        by_content.setdefault(row.sha256, set()).add(row.split)
-    assert all(len(sides) == 1 for sides in by_content.values())
-    assert {row.split for row in assigned} == {"train", "val", "test"}
+def test_perceptual_hashes_are_written_down_unless_nobody_wants_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_photos(tmp_path, "x/1.jpg", "y/2.jpg")
+    (tmp_path / "y" / "text.jpg").write_text("no photo")
+    manifest = index_folder(tmp_path, output_folder=tmp_path).manifest
+    hashes = [hash_picture(read_image(tmp_path / name)) for name in ("x/1.jpg", "y/2.jpg")]
+    assert list(manifest.column("phash")) == [*hashes, ""]
+    monkeypatch.setitem(sys.modules, "imagehash", None)
+    without = index_folder(tmp_path, output_folder=tmp_path, with_phash=False).manifest
+    assert "phash" not in without.column_names
+    assert list(without.column("sha256")) == list(manifest.column("sha256"))
 
 
-@pytest.mark.parametrize("ratios", [(70, 10, 20), (0.7, 0.1, 0.2), (1, 1, 1), (1, 0, 0), (80, 0, 20), (98, 1, 1)])
-@pytest.mark.parametrize("count", [1, 2, 7, 100])
-def test_the_ratios_are_kept_within_each_label_to_a_photo(ratios: tuple[float, float, float], count: int) -> None:
-    rows = [*measured_rows(count, label="x"), *measured_rows(3 * count, label="y")]
-    assigned = assign_splits(rows, ratios=ratios, seed=3)
-    for label, number in (("x", count), ("y", 3 * count)):
-        counts = Counter(row.split for row in assigned if row.label == label)
-        for split, ratio in zip(("train", "val", "test"), ratios, strict=True):
-            # val lies between two rounded cuts: each is off by half a photo at most
-            assert abs(counts[split] - number * ratio / sum(ratios)) <= 1
+def test_a_missing_hash_library_is_told_before_a_photo_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_photos(tmp_path, "x/1.jpg", "y/2.jpg")
+    monkeypatch.setitem(sys.modules, "imagehash", None)
+    calls: list[int] = []
+    with pytest.raises(MissingDependencyError, match="Expected the package ImageHash to be installed"):
+        index_folder(tmp_path, output_folder=tmp_path, on_progress=lambda done, _: calls.append(done))
+    assert calls == []
 
 
-def test_a_split_follows_the_content_when_files_are_renamed_or_reordered() -> None:
-    rows = measured_rows(50)
-    first = {row.sha256: row.split for row in assign_splits(rows, ratios=(70, 10, 20), seed=0)}
-    renamed = [replace(row, path=f"new/{number}.jpg") for number, row in enumerate(reversed(rows))]
-    assert {row.sha256: row.split for row in assign_splits(renamed, ratios=(70, 10, 20), seed=0)} == first
+def test_names_that_hold_the_labels_become_labels_and_groups(tmp_path: Path) -> None:
+    write_photos(tmp_path, *(f"{age}_{age % 2}_3_20170116184024{age:03d}.jpg" for age in range(20, 40)))
+    done = index_folder(tmp_path, output_folder=tmp_path, with_phash=False)
+    assert (done.layout, len(done.manifest.labels), done.num_unlisted, done.skipped) == ("utkface", 2, 0, ())
+    assert Counter(done.manifest.column("split")) == {"train": 14, "val": 2, "test": 4}
+    assert [row.extra["age"] for row in done.manifest] == [str(age) for age in range(20, 40)]
 
 
-def test_one_more_photo_moves_at_most_one_other_across_each_cut() -> None:
-    for count in range(20, 60):
-        before = splits(assign_splits(measured_rows(count), ratios=(70, 10, 20), seed=0))
-        after = splits(assign_splits(measured_rows(count + 1), ratios=(70, 10, 20), seed=0))
-        assert sum(after[path] != split for path, split in before.items()) <= 2
+def test_photos_that_no_list_names_and_files_without_a_place_are_told(tmp_path: Path) -> None:
+    write_photos(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    (tmp_path / "labels.csv").write_text("path,label\n1.jpg,x\n2.jpg,y\n")
+    done = index_folder(tmp_path, output_folder=tmp_path, labels=tmp_path / "labels.csv", with_phash=False)
+    assert (done.layout, len(done.manifest), done.num_unlisted) == ("csv", 2, 1)
 
 
-def test_photos_of_one_label_do_not_move_those_of_another() -> None:
-    alone = splits(assign_splits(measured_rows(30), ratios=(70, 10, 20), seed=0))
-    both = splits(assign_splits([*measured_rows(30), *measured_rows(17, label="y")], ratios=(70, 10, 20), seed=0))
-    assert {path: both[path] for path in alone} == alone
+def test_folders_may_mean_something_else_than_labels(tmp_path: Path) -> None:
+    write_photos(tmp_path, "x/young/1.jpg", "y/old/2.jpg")
+    rows = index(tmp_path, levels=("label", "age"))
+    assert [(row.label, row.extra["age"]) for row in rows] == [("x", "young"), ("y", "old")]
 
 
-def test_another_seed_gives_another_cut_of_the_same_size() -> None:
-    rows = measured_rows(100)
-    first, second = (splits(assign_splits(rows, ratios=(70, 10, 20), seed=seed)) for seed in (0, 1))
-    assert first != second
-    assert Counter(first.values()) == Counter(second.values())
+def test_renaming_a_label_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    write_photos(tmp_path, "x/1.jpg", "y/2.jpg")
+    with pytest.raises(UsageError, match=r"Expected to rename a label that is there, got 'z'\.") as caught:
+        index(tmp_path, rename={"x": "a", "z": "b"})
+    assert caught.value.hint == "Labels: x, y"
 
 
-def test_excluded_rows_keep_their_split_and_take_no_share() -> None:
-    rows = [*measured_rows(10), ManifestRow("bad.jpg", "x", exclude="unreadable: format")]
-    assigned = assign_splits(rows, ratios=(50, 0, 50), seed=0)
-    assert assigned[-1] == rows[-1]
-    assert Counter(row.split for row in assigned[:-1]) == {"train": 5, "test": 5}
+def test_an_own_split_is_kept_and_photos_without_one_get_none(tmp_path: Path) -> None:
+    write_photos(tmp_path, "1.jpg", "2.jpg", "3.jpg")
+    (tmp_path / "labels.csv").write_text("path,label,split\n1.jpg,x,train\n2.jpg,y,test\n3.jpg,y,\n")
+    rows = index(tmp_path, labels=tmp_path / "labels.csv")
+    assert [row.split for row in rows] == ["train", "test", ""]
 
 
-@pytest.mark.parametrize(
-    "ratios",
-    [(70,), (70, 10, 10, 10), (0, 50, 50), (-1, 1, 1), (70, -10, 40), (float("nan"), 1, 1), (1, float("inf"), 1)],
-)
-def test_ratios_that_are_none_are_refused(ratios: tuple[float, ...]) -> None:
-    with pytest.raises(UsageError, match=r"Expected three ratios such as 70,10,20, got "):
-        assign_splits(measured_rows(5), ratios=ratios, seed=0)
-
-
-def test_rows_without_a_hash_are_refused_instead_of_taken_for_copies_of_each_other() -> None:
-    with pytest.raises(DataError, match=r"Expected a sha256 in each row, got none for b\.jpg"):
-        assign_splits([*measured_rows(3), ManifestRow("b.jpg", "x")], ratios=(70, 10, 20), seed=0)
+def test_the_same_bytes_get_one_side_and_another_seed_another_cut(tmp_path: Path) -> None:
+    for number in range(30):
+        for copy in ("a", "b"):
+            pictures.write_photo(tmp_path / "xy"[number % 2] / f"{number}{copy}.jpg", pictures.noise(8, 8, number))
+    drawn = [{row.path: row.split for row in index(tmp_path, seed=seed)} for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert all(side == drawn[0][path.replace("a.jpg", "b.jpg")] for path, side in drawn[0].items())
