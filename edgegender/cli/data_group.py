@@ -11,6 +11,7 @@ import click
 from edgegender.cli.console import FOLDER, json_option, print_json, print_table
 from edgegender.cli.data_options import require_manifest_target
 from edgegender.cli.face_vectors import VectorOptions, embed_manifest, vector_options
+from edgegender.errors import UsageError
 
 
 def _summary(names: Sequence[str]) -> dict[str, int]:
@@ -57,6 +58,8 @@ def group(
     from edgegender.data.people import group_people, name_people
 
     require_manifest_target(output)
+    if not 0 < threshold < 1:
+        raise UsageError(f"Expected --threshold between 0 and 1, got {threshold}.")
     manifest = read_manifest(manifest_path)
     resume_path = output.with_name(f".{output.name}.journal")
     if by == "block":

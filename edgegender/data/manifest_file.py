@@ -59,9 +59,7 @@ def _stripped(cells: Sequence[str]) -> Sequence[str]:
 
 def _filled(cells: list[str | None], *, is_float: bool) -> list[str]:
     """Returns cells of Arrow, empty where a value is missing: pandas writes NaN into a column of numbers."""
-    if is_float:
-        return ["" if cell is None or cell == "nan" else cell for cell in cells]
-    return [cell or "" for cell in cells]
+    return ["" if cell is None or (is_float and cell == "nan") else cell for cell in cells]
 
 
 def _cannot_read(path: Path, error: OSError) -> ManifestError:

@@ -24,6 +24,7 @@ from edgegender.errors import DataError, UsageError
 
 _MAX_VALUES = 12  # a column of numbers with more different values is cut into bins
 _NUM_BINS = 5
+_KEYS_AT_ONCE = 1 << 14  # a million short strings at once would take 65 MB
 
 
 @dataclass(frozen=True)
@@ -192,8 +193,8 @@ def _place_large(
         lack: Photos that each side lacks of each stratum, shape (3, C).
         weight: Of the strata, shape (C,).
     """
-    strata, counts, weighed = stratum.tolist(), count.tolist(), (count * weight[stratum]).tolist()
-    left = lack.tolist()
+    strata, counts, weights = stratum.tolist(), count.tolist(), weight.tolist()
+    left = (lack * weight).tolist()
     usable = [(side, left[side]) for side in range(3) if lack[side].any()]
     sides = []
     for start, end in bounds:
@@ -202,14 +203,14 @@ def _place_large(
             # the step that lowers the sum of squared differences to the wanted counts most, each weighed by its stratum
             gain = 0.0
             for at in range(start, end):
-                gain += weighed[at] * own[strata[at]]
+                gain += counts[at] * own[strata[at]]
             if gain > best_gain:
                 best, best_gain = side, gain
         sides.append(best)
         own = left[best]
         for at in range(start, end):
-            own[strata[at]] -= counts[at]
-    return sides, np.asarray(left, np.float64)
+            own[strata[at]] -= counts[at] * weights[strata[at]]
+    return sides, np.asarray(left, np.float64) / weight
 
 
 def _place_alone(stratum: IntArray, lack: FloatArray, shares: FloatArray, order: npt.NDArray[np.uint64]) -> IntArray:
@@ -288,7 +289,8 @@ def _group_photos(usable: Manifest, group_by: Sequence[str]) -> tuple[IntArray, 
     if not all(own):
         own = [hashlib.sha256(path.encode()).hexdigest() for path in usable.column("path")]
     try:
-        content = bytes.fromhex("".join(digest[:16] for digest in own))
+        parts = (own[start : start + _KEYS_AT_ONCE] for start in range(0, len(own), _KEYS_AT_ONCE))
+        content = b"".join(bytes.fromhex("".join(digest[:16] for digest in part)) for part in parts)
     except ValueError:
         content = b""
     if len(content) != 8 * len(usable):

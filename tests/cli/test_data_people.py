@@ -217,9 +217,10 @@ def test_decisions_that_do_not_fit_change_nothing(
         ("group", ("--by", "block", "--block-size", 0)),
         ("audit-labels", ("--num-photos", 0)),
         ("group", ("--by", "colour")),
+        ("group", ("--threshold", "1.5")),
         ("group", ("--detector", "cascade")),
     ],
-    ids=["no block", "no photo", "no such way", "no eyes"],
+    ids=["no block", "no photo", "no such way", "no threshold", "no eyes"],
 )
 def test_options_out_of_range_are_refused(
     command: str, options: tuple[object, ...], capfd: pytest.CaptureFixture[str], tmp_path: Path
