@@ -219,7 +219,7 @@ def test_a_damaged_and_a_missing_model_are_refused(capsys, model, manifest, tmp_
     [
         (["--split", "val"], "Expected photos, got none"),
         (["--split", "holdout"], "Expected --split of train, val, test, all"),
-        (["--detector", "yunet"], "Expected the file of the YuNet network"),
+        (["--detector", "yunet"], "Expected the file of the yunet network"),
         (["--detector", "other"], "other"),
     ],
 )

@@ -201,6 +201,13 @@ def test_line_endings_of_all_kinds_may_stand_in_one_file(tmp_path: Path) -> None
     assert [(row.path, row.label) for row in manifest] == [("a", "x"), ("b", "y"), ("c", "x"), ("d", "y")]
 
 
+def test_a_thousand_empty_lines_are_no_rows_and_do_not_shift_the_numbers(tmp_path: Path) -> None:
+    content = "\n" * 1_200 + "path,label\na,x\n" + "\n" * 1_200 + "b,y\n"
+    assert [row.path for row in read_manifest(written(tmp_path, content))] == ["a", "b"]
+    with pytest.raises(ManifestError, match=r"Expected a label, got an empty cell \(.*, row 2404\)"):
+        read_manifest(written(tmp_path, content + "c,\n"))
+
+
 def test_a_cell_may_hold_line_endings(tmp_path: Path) -> None:
     manifest = read_manifest(written(tmp_path, b'path,label,note\n"a\r\nb",x,"1\n2\r3"\nc,y,\n'))
     assert [(row.path, row.extra["note"]) for row in manifest] == [("a\r\nb", "1\n2\r3"), ("c", "")]
