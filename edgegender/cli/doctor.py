@@ -146,6 +146,10 @@ def _checks() -> list[Callable[[], Finding]]:
         _extra("tensorflow", "tensorflow", "train"),
         _extra("keras", "keras", "train"),
         _extra("matplotlib", "matplotlib", "report"),
+        _extra("ImageHash", "imagehash", "data"),
+        _extra("scikit-learn", "sklearn", "data"),
+        _extra("cleanlab", "cleanlab", "data"),
+        _extra("pyarrow", "pyarrow", "data"),
     ]
 
 
