@@ -15,6 +15,7 @@ import click
 
 from edgegender.errors import OutputError, UsageError
 
+_MAX_WARNINGS = 10
 FOLDER = click.Path(path_type=Path)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON document instead of text.")
 workers_option = click.option(
@@ -94,6 +95,19 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """Prints a warning on stderr."""
     note(f"warning: {text}")
+
+
+def warn_each(lines: Sequence[str], rest: str) -> None:
+    """Prints the first ten lines as warnings, and how many more there are.
+
+    Args:
+        lines: All of them.
+        rest: What stands behind "and 12 more".
+    """
+    for line in lines[:_MAX_WARNINGS]:
+        warn(line)
+    if len(lines) > _MAX_WARNINGS:
+        warn(f"and {len(lines) - _MAX_WARNINGS} more{rest}")
 
 
 @contextlib.contextmanager

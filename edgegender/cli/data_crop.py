@@ -17,7 +17,7 @@ from edgegender.cli.console import (
     print_json,
     progress,
     require_writable,
-    warn,
+    warn_each,
     workers_option,
 )
 from edgegender.cli.data_options import require_other_file
@@ -26,14 +26,9 @@ from edgegender.errors import UsageError
 if TYPE_CHECKING:
     from edgegender.data.crop import CropSummary
 
-_MAX_LINES = 10
-
 
 def _warn_all(paths: tuple[str, ...], what: str) -> None:
-    for path in paths[:_MAX_LINES]:
-        warn(f"{path}: {what}")
-    if len(paths) > _MAX_LINES:
-        warn(f"and {len(paths) - _MAX_LINES} more: {what}; the new manifest names them all")
+    warn_each([f"{path}: {what}" for path in paths], f": {what}; the new manifest names them all")
 
 
 def _tell(summary: CropSummary, target: Path, *, as_json: bool) -> None:

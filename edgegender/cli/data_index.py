@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from edgegender.cli.console import (
     print_json,
     progress,
     warn,
+    warn_each,
     workers_option,
 )
 from edgegender.cli.data_options import (
@@ -30,15 +31,6 @@ from edgegender.cli.data_options import (
 if TYPE_CHECKING:
     from edgegender.data.index import IndexedFolder
 
-_MAX_WARNINGS = 10
-
-
-def _warn_all(lines: Sequence[str], rest: str) -> None:
-    for line in lines[:_MAX_WARNINGS]:
-        warn(line)
-    if len(lines) > _MAX_WARNINGS:
-        warn(f"and {len(lines) - _MAX_WARNINGS} more {rest}")
-
 
 def _as_records(pairs: Iterable[tuple[str, str]]) -> list[dict[str, str]]:
     return [{"path": path, "reason": reason} for path, reason in pairs]
@@ -49,11 +41,11 @@ def _tell(done: IndexedFolder, output: Path, *, as_json: bool) -> None:
     reasons = list(zip(manifest.column("path"), manifest.column("exclude"), strict=True))
     unreadable = [(path, reason) for path, reason in reasons if reason.startswith("unreadable")]
     num_excluded = sum(bool(reason) for _, reason in reasons)
-    _warn_all(
+    warn_each(
         [f"{path}: {reason}" for path, reason in unreadable],
-        "unreadable photos; all are marked in the manifest's exclude column",
+        " unreadable photos; all are marked in the manifest's exclude column",
     )
-    _warn_all([f"{path}: left out, {reason}" for path, reason in done.skipped], "left out; --json lists them all")
+    warn_each([f"{path}: left out, {reason}" for path, reason in done.skipped], " left out; --json lists them all")
     if done.num_unlisted:
         warn(f"{done.num_unlisted} photos in the folder stand in no list and were left out")
     if as_json:

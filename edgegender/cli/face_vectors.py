@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgegender.cli.console import FOLDER, note, progress, pulled_model, warn, workers_option
+from edgegender.cli.console import FOLDER, count_workers, note, progress, pulled_model, warn_each, workers_option
 from edgegender.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def vector_options(function: Callable[..., Any]) -> Callable[..., Any]:
         workers: int,
         **options: object,
     ) -> object:
-        chosen = VectorOptions(embedder, detector, detector_path, cache, workers or os.cpu_count() or 1)
+        chosen = VectorOptions(embedder, detector, detector_path, cache, count_workers(workers))
         return function(vectors=chosen, **options)
 
     decorated = workers_option(with_vectors)
@@ -104,10 +103,7 @@ def embed_manifest(usable: Manifest, options: VectorOptions, *, resume_path: Pat
     missing = [f"{path}: {problem}" for path, problem in zip(found.paths, found.problems, strict=True) if problem]
     if len(missing) == len(found.paths):
         raise DataError(f"Expected faces, got none in {len(missing)} photos ({usable.folder}).")
-    for line in missing[:10]:
-        warn(line)
-    if len(missing) > 10:
-        warn(f"and {len(missing) - 10} more photos without a face")
+    warn_each(missing, " photos without a face")
     if options.cache is not None:
         note(f"note: the vectors in {options.cache} tell people apart: delete them when they are no longer needed")
     return found

@@ -16,7 +16,7 @@ import cv2
 
 from edgegender import files, images
 from edgegender.data.alignment import LEVEL_DEG, cut_turned_square, measure_tilt
-from edgegender.data.journal import Journal
+from edgegender.data.journal import Journal, resume
 from edgegender.data.manifest import Manifest, format_face_box
 from edgegender.data.manifest_file import rebase
 from edgegender.data.measure import stamp_file
@@ -191,14 +191,7 @@ def _outcomes(
     with contextlib.closing(
         map_in_processes(work, left, workers=workers, chunk_items=_CHUNK_PHOTOS, start_worker=start)
     ) as fresh:
-        for name, before in zip(names, known, strict=True):
-            if before is not None:
-                yield before
-                continue
-            outcome = next(fresh)
-            if journal is not None:
-                journal.add(name, list(outcome))
-            yield outcome
+        yield from resume(names, known, fresh, journal)
 
 
 def _target_name(path: str, label: str, suffix: str) -> str:

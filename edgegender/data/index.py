@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgegender.data.journal import Journal
+from edgegender.data.journal import Journal, resume
 from edgegender.data.manifest import Manifest, format_face_box
 from edgegender.data.measure import Measured, measure_photo, stamp_file
 from edgegender.data.perceptual_hash import require_hashing
@@ -74,14 +74,7 @@ def _measure_all(
     measure = functools.partial(measure_photo, is_decoded=with_phash, with_phash=with_phash)
     workers = choose_workers(workers, sum(before is None for before in known), items_per_worker=_PHOTOS_PER_WORKER)
     with contextlib.closing(map_in_processes(measure, missing, workers=workers, chunk_items=_CHUNK_PHOTOS)) as measured:
-        for photo, before in zip(photos, known, strict=True):
-            if before is not None:
-                yield before
-                continue
-            fresh = next(measured)
-            if journal is not None:
-                journal.add(photo.path, list(fresh))
-            yield fresh
+        yield from resume((photo.path for photo in photos), known, measured, journal)
 
 
 class _Columns:

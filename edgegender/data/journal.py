@@ -6,16 +6,17 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import IO
+from typing import IO, TypeVar
 
 from edgegender import files
 from edgegender.errors import OutputError, UsageError
 
 _FLUSH_ENTRIES = 50  # a kill costs at most so many photos' work; waiting for the disk would cost more than they do
 _OPEN_TRIES = 3
+_Entry = TypeVar("_Entry", bound=tuple[object, ...])
 
 
 class Journal:
@@ -135,3 +136,27 @@ class Journal:
     ) -> None:
         with contextlib.suppress(OSError):  # a full disk: what was flushed before stays
             self._stream.close()
+
+
+def resume(
+    keys: Iterable[str], known: Iterable[_Entry | None], fresh: Iterator[_Entry], journal: Journal | None
+) -> Iterator[_Entry]:
+    """Yields for each key what is known of it, or else the next fresh entry, which is written down first.
+
+    Args:
+        keys: In the order of the work.
+        known: One a key; ``None`` where it must be done.
+        fresh: What is done now, in the order of the keys that lack an entry.
+        journal: Where; ``None`` keeps nothing.
+
+    Raises:
+        OutputError: The disk is full.
+    """
+    for key, before in zip(keys, known, strict=True):
+        if before is not None:
+            yield before
+            continue
+        entry = next(fresh)
+        if journal is not None:
+            journal.add(key, list(entry))
+        yield entry
