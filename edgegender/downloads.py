@@ -13,6 +13,7 @@ from pathlib import Path
 
 from edgegender import files
 from edgegender.errors import DownloadError, OutputError
+from edgegender.progress import Progress, no_progress
 from edgegender.transfer import DroppedError, Transfer, locked_part, require_address
 
 TIMEOUT_S = 30.0  # without a byte
@@ -107,16 +108,12 @@ def find(model: DownloadableModel, folder: Path) -> Path | None:
     return path
 
 
-def _no_progress(done: int, total: int) -> None:
-    del done, total
-
-
 def pull(
     model: DownloadableModel,
     *,
     folder: Path,
     url: str | None = None,
-    on_progress: Callable[[int, int], None] = _no_progress,
+    on_progress: Progress = no_progress,
     timeout_s: float = TIMEOUT_S,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Path:

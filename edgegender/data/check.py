@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from edgegender.data.near_duplicates import MAX_DISTANCE, find_near_pairs, group
 from edgegender.data.perceptual_hash import pack_hashes, require_hashing
 from edgegender.data.workers import choose_workers, map_in_processes
 from edgegender.entities import IntArray
+from edgegender.progress import Progress, no_progress
 
 DEFAULT_MIN_SIDE_PX = 32  # a third of the smallest common network input: what is added by enlarging is no face
 _CHUNK_PHOTOS = 32
@@ -81,13 +82,7 @@ class DataReport:
         )
 
 
-def _no_progress(done: int, total: int) -> None:
-    del done, total
-
-
-def _measure_all(
-    manifest: Manifest, *, with_phash: bool, workers: int, on_progress: Callable[[int, int], None]
-) -> list[Measured]:
+def _measure_all(manifest: Manifest, *, with_phash: bool, workers: int, on_progress: Progress) -> list[Measured]:
     files = (str(manifest.folder / path) for path in manifest.column("path"))
     measure = functools.partial(measure_photo, is_decoded=True, with_phash=with_phash)
     measured = []
@@ -154,7 +149,7 @@ def check_manifest(
     max_distance: int = MAX_DISTANCE,
     min_side_px: int = DEFAULT_MIN_SIDE_PX,
     workers: int = 1,
-    on_progress: Callable[[int, int], None] = _no_progress,
+    on_progress: Progress = no_progress,
 ) -> DataReport:
     """Returns the faults of all rows that are not excluded. Every photo is read and decoded once.
 

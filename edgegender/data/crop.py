@@ -24,6 +24,7 @@ from edgegender.data.workers import choose_workers, map_in_processes
 from edgegender.entities import FaceBox, UInt8Array
 from edgegender.errors import DataError, ImageError, UsageError
 from edgegender.preprocess import MAX_SIDE_RATIO, crop_square
+from edgegender.progress import Progress, no_progress
 
 DEFAULT_CONTEXT = 1.8  # room for a margin of 1.3 and for shifts and zooms in training
 DEFAULT_SIZE_PX = 176
@@ -262,10 +263,6 @@ def _require_faces(summary: CropSummary, outcomes: Sequence[_Outcome], folder: P
     )
 
 
-def _no_progress(done: int, total: int) -> None:
-    del done, total
-
-
 def crop_faces(
     manifest: Manifest,
     output: Path,
@@ -275,7 +272,7 @@ def crop_faces(
     workers: int = 1,
     journal_path: Path | None = None,
     detector_name: str = "",
-    on_progress: Callable[[int, int], None] = _no_progress,
+    on_progress: Progress = no_progress,
 ) -> tuple[Manifest, CropSummary]:
     """Cuts the most prominent face out of each photo and returns the manifest of the crops.
 

@@ -9,7 +9,7 @@ The same seed gives the same bytes on one machine; another version of OpenCV or 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +29,7 @@ from edgegender.data.drawn_person import paint_person
 from edgegender.data.manifest import ManifestRow
 from edgegender.entities import FaceBox, UInt8Array
 from edgegender.errors import UsageError
+from edgegender.progress import Progress, no_progress
 
 __all__ = [
     "DEFAULT_SIZE_PX",
@@ -212,17 +213,13 @@ def draw_scene(
     return DrawnScene(exposed, tuple(placed), tuple(faces))
 
 
-def _no_progress(done: int, total: int) -> None:
-    del done, total
-
-
 def write_drawn_faces(
     folder: Path,
     *,
     num_faces: int,
     seed: int,
     size_px: int = DEFAULT_SIZE_PX,
-    on_progress: Callable[[int, int], None] = _no_progress,
+    on_progress: Progress = no_progress,
 ) -> list[ManifestRow]:
     """Writes drawings as ``folder/<label>/<label>_00001.jpg`` …, as many of one label as of the other.
 

@@ -26,6 +26,7 @@ from edgegender.data.workers import choose_workers, map_in_processes
 from edgegender.entities import FaceBox, FaceLandmarks, UInt8Array
 from edgegender.errors import DataError, ImageError, UsageError
 from edgegender.native_log import held_back_stderr
+from edgegender.progress import Progress, no_progress
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -243,10 +244,6 @@ def _sha256_or_problem(file: Path) -> tuple[str, str]:
         return "", f"unreadable: {error.kind}"
 
 
-def _no_progress(done: int, total: int) -> None:
-    del done, total
-
-
 def embed_photos(
     photos: Iterable[tuple[str, Path]],
     *,
@@ -254,7 +251,7 @@ def embed_photos(
     model_path: Path,
     cache: Path,
     workers: int = 1,
-    on_progress: Callable[[int, int], None] = _no_progress,
+    on_progress: Progress = no_progress,
 ) -> PhotoEmbeddings:
     """Embeds the most prominent face of each photo.
 

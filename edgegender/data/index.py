@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 import posixpath
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from edgegender.data.readers.found import SkippedFile
 from edgegender.data.split import assign_splits
 from edgegender.data.workers import choose_workers, map_in_processes
 from edgegender.errors import DataError, UsageError
+from edgegender.progress import Progress, no_progress
 
-Progress = Callable[[int, int], None]
 _CHUNK_PHOTOS = 64
 _PHOTOS_PER_WORKER = 500
 
@@ -42,10 +42,6 @@ class IndexedFolder:
     skipped: tuple[SkippedFile, ...]
     num_unlisted: int
     num_resumed: int
-
-
-def _no_progress(done: int, total: int) -> None:
-    del done, total
 
 
 def _from_journal(journal: Journal | None, photos: Sequence[FoundPhoto], folder: str) -> list[Measured | None]:
@@ -163,7 +159,7 @@ def index_folder(
     with_phash: bool = True,
     workers: int = 1,
     journal_path: Path | None = None,
-    on_progress: Progress = _no_progress,
+    on_progress: Progress = no_progress,
 ) -> IndexedFolder:
     """Returns a manifest of a folder's photos, with size, hashes and split.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edgegender.entities import FloatArray, IntArray
 from edgegender.errors import DataError, MissingDependencyError, UsageError
+from edgegender.progress import Progress, no_progress
 
 # Folds train on a random part of larger sets: the time grows with the square, and on 27,000 photos the last third of
 # the training photos added 0.2 points of accuracy.
@@ -46,10 +47,6 @@ class LabelAudit:
     accuracy: float
 
 
-def _no_progress(done: int, total: int) -> None:
-    del done, total
-
-
 def audit_labels(
     vectors: Vectors,
     labels: Sequence[str],
@@ -57,7 +54,7 @@ def audit_labels(
     *,
     folds: int = 5,
     seed: int = 0,
-    on_progress: Callable[[int, int], None] = _no_progress,
+    on_progress: Progress = no_progress,
 ) -> LabelAudit:
     """Ranks photos by how little their embedding bears out their label.
 
@@ -177,7 +174,7 @@ def _sample(train: IntArray, codes: IntArray, rng: np.random.Generator) -> IntAr
 
 
 def _out_of_fold_probabilities(
-    table: FloatArray, codes: IntArray, parts: Folds, *, seed: int, on_progress: Callable[[int, int], None]
+    table: FloatArray, codes: IntArray, parts: Folds, *, seed: int, on_progress: Progress
 ) -> FloatArray:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -17,6 +17,7 @@ import numpy as np
 from edgegender.data.manifest import Manifest, ManifestRow
 from edgegender.entities import UInt8Array
 from edgegender.errors import UsageError
+from edgegender.progress import Progress, no_progress
 from edgegender.reporting.counting import group_values, simplify_labels
 from edgegender.reporting.distributions import draw_label_bars
 from edgegender.reporting.drawing import (
@@ -66,10 +67,6 @@ class SheetPhoto:
     caption: str
 
 
-def _no_progress(done: int, total: int) -> None:
-    del done, total
-
-
 def choose_photos(
     manifest: Manifest, *, num_photos: int, by: str | None = "label", seed: int | None = 0
 ) -> list[ManifestRow]:
@@ -113,7 +110,7 @@ def read_photos(
     rows: Sequence[ManifestRow],
     *,
     caption: Callable[[ManifestRow], str] = lambda row: row.label,
-    on_progress: Callable[[int, int], None] = _no_progress,
+    on_progress: Progress = no_progress,
 ) -> list[SheetPhoto]:
     """Returns the cells of a sheet. One photo is decoded at a time; 62 kB of each are kept.
 

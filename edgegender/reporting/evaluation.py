@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from edgegender.data.manifest import Manifest
 from edgegender.entities import FloatArray, IntArray
 from edgegender.errors import DataError, ImageError
 from edgegender.metrics import Evaluation, Interval, interval_to_json, predict_labels
+from edgegender.progress import Progress, no_progress
 from edgegender.runtime.classifier import Classifier
 from edgegender.runtime.detector import FaceDetector, WholeImageDetector
 
@@ -37,16 +38,12 @@ class ScoredPhotos:
     unreadable: tuple[str, ...]
 
 
-def _no_progress(done: int, total: int) -> None:
-    del done, total
-
-
 def score_photos(
     classifier: Classifier,
     manifest: Manifest,
     *,
     detector: FaceDetector | None = None,
-    on_progress: Callable[[int, int], None] = _no_progress,
+    on_progress: Progress = no_progress,
 ) -> ScoredPhotos:
     """Returns a model file's answers for the rows of a manifest.
 
