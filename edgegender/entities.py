@@ -12,6 +12,7 @@ import numpy.typing as npt
 UInt8Array = npt.NDArray[np.uint8]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 
 class QuantizationScheme(str, Enum):
@@ -88,10 +89,13 @@ class Preprocessing:
     Args:
         input_size_px: Side of the square input, pixels.
         crop_margin: Side of the crop divided by the side of the face box; 1.0 is the box itself.
+        scaling: How raw bytes become the numbers of a float network, one of :data:`edgegender.preprocess.SCALINGS`. A
+            quantized network says the same in its input's scale and zero point.
     """
 
     input_size_px: int = 96
     crop_margin: float = 1.3
+    scaling: str = "tf"
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegender.entities import FaceBox, Preprocessing, UInt8Array
+from edgegender.errors import UsageError
 
-# MobileNetV2's start weights expect (x - 127.5) / 127.5 in [-1, 1].
-# Source: Keras, applications/imagenet_utils.py, mode "tf".
+# Source: Keras, applications/imagenet_utils.py, _preprocess_numpy_input; the names are its modes, but for "unit".
+SCALINGS = ("tf", "unit", "caffe")
 FLOAT_OFFSET = 127.5
 FLOAT_SCALE = 127.5
+CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 MAX_SIDE_RATIO = 4  # a square wider than four photos holds nothing but repeated edges
 
 
@@ -90,12 +92,26 @@ def to_input(image_rgb: UInt8Array, box: FaceBox | None, preprocessing: Preproce
     )
 
 
-def to_float(inputs: UInt8Array) -> npt.NDArray[np.float32]:
-    """Returns raw bytes as the numbers that a float network expects: (x - 127.5) / 127.5 in [-1, 1].
+def to_float(inputs: UInt8Array, scaling: str = "tf") -> npt.NDArray[np.float32]:
+    """Returns raw bytes as the numbers that a float network expects.
+
+    - ``tf``: (x - 127.5) / 127.5 in [-1, 1], which the start weights of MobileNetV2 and InceptionV3 expect;
+    - ``unit``: x / 255 in [0, 1], as both papers have it;
+    - ``caffe``: blue, green, red, less the mean of each over ImageNet, which the start weights of ResNet50 expect.
 
     A quantized network needs no such step: its input's scale and zero point say the same.
 
     Args:
-        inputs: Array of any shape, uint8.
+        inputs: Array of shape (..., 3), uint8, RGB.
+        scaling: One of ``SCALINGS``.
+
+    Raises:
+        UsageError: The scaling is unknown.
     """
-    return np.asarray((inputs.astype(np.float32) - np.float32(FLOAT_OFFSET)) / np.float32(FLOAT_SCALE), np.float32)
+    if scaling == "tf":
+        return np.asarray((inputs.astype(np.float32) - np.float32(FLOAT_OFFSET)) / np.float32(FLOAT_SCALE), np.float32)
+    if scaling == "unit":
+        return np.asarray(inputs.astype(np.float32) / np.float32(255), np.float32)
+    if scaling == "caffe":
+        return np.asarray(inputs[..., ::-1].astype(np.float32) - np.asarray(CAFFE_MEAN_BGR, np.float32), np.float32)
+    raise UsageError(f"Expected a scaling of {', '.join(SCALINGS)}, got {scaling!r}.")

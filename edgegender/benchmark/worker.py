@@ -99,7 +99,7 @@ def run_speed(job: Mapping[str, Any], payload: bytearray) -> Answer:
     clock = time.perf_counter_ns
     begin = clock()
     file = read_model(Path(job["model"]))
-    interpreter = Interpreter(file.content, num_threads=job["num_threads"])
+    interpreter = Interpreter(file.content, num_threads=job["num_threads"], scaling=file.metadata.preprocessing.scaling)
     loaded = clock()
     interpreter.invoke_raw(inputs[0])
     first_inference_ns = clock() - loaded

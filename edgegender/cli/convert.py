@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import numpy as np
 
+from edgegender.cli.backend_options import use_backend
 from edgegender.cli.console import (
     FOLDER,
     data_option,
@@ -35,7 +36,7 @@ def _measure(run: Run, model: keras.Model, manifest: Manifest) -> MeasuredPhotos
     from edgegender.conversion.convert import MeasuredPhotos
     from edgegender.data.manifest import require_labels
     from edgegender.training.dataset import evaluation_batches, to_samples
-    from edgegender.training.loop import predict_scores
+    from edgegender.training.validation import predict_scores
 
     require_labels(manifest, where="the photos to measure on", labels=run.labels)
     samples = to_samples(manifest, run.labels)
@@ -134,9 +135,10 @@ def command(
     from edgegender.entities import ModelMetadata, QuantizationScheme
     from edgegender.images import read_image
     from edgegender.preprocess import to_input
-    from edgegender.training.loop import hash_rows
+    from edgegender.training.preparation import hash_rows
     from edgegender.training.run_folder import describe_environment, load_model, load_run
 
+    use_backend("tensorflow")  # whatever trained the run: the converter is TensorFlow's
     del is_int8  # the only scheme there is, so far; the flag is kept in scripts that name it
     for value, option in ((representative_split, "--representative-split"), (evaluation_split, "--evaluation-split")):
         require_choice(value, SPLITS, option)
@@ -169,6 +171,7 @@ def command(
         preprocessing=run.preprocessing,
         architecture=f"{run.recipe.architecture} {run.recipe.alpha:g}",
         scheme=QuantizationScheme.FULL_INTEGER,
+        threshold=run.threshold,
         name=name or target.stem,
         provenance={
             "recipe": run.recipe.name,

@@ -84,6 +84,12 @@ def _quantized_scores(content: bytes, photos: MeasuredPhotos) -> FloatArray:
     return np.stack([interpreter.run(image) for image in photos.inputs()])
 
 
+def _calibrated(threshold: float, temperature: float) -> float:
+    """Returns the calibrated score that a score equal to the threshold becomes, so that answers stay as they were."""
+    scores = apply_temperature(np.asarray([[1 - threshold, threshold]]), round(temperature, 4))
+    return round(float(scores[0, 1]), 6)
+
+
 def _metrics_json(gate: GateReport, calibrated: Evaluation, evaluation_split: str) -> dict[str, object]:
     return {
         "split": evaluation_split,
@@ -115,8 +121,9 @@ def convert(
     of the evaluation photos.
 
     Args:
-        model: The float network, from [-1, 1] to scores.
-        template: Labels, preprocessing, architecture and provenance; the rest is filled in here.
+        model: The float network, from inputs scaled as ``template`` says to scores.
+        template: Labels, preprocessing, architecture, provenance, and the threshold for scores as the network gives
+            them; the rest is filled in here.
         representative: Calibration inputs.
         validation: To fit temperature and band on.
         evaluation: To judge on.
@@ -132,7 +139,7 @@ def convert(
     if not 0 <= max_drop <= 100:
         raise UsageError(f"Expected max-drop in [0, 100] percentage points, got {max_drop:g}.")
     started = time.perf_counter()
-    quantized = convert_to_uint8(model, representative.inputs)
+    quantized = convert_to_uint8(model, representative.inputs, scaling=template.preprocessing.scaling)
     seconds = time.perf_counter() - started
     peak_memory_bytes = memory_bytes("VmHWM")
 
@@ -148,13 +155,15 @@ def convert(
         labels=labels,
         positive_label=positive,
         max_drop=max_drop,
+        threshold=template.threshold,
     )
+    threshold = _calibrated(template.threshold, temperature)
     calibrated = evaluate_scores(
         apply_temperature(scores, temperature),
         evaluation.annotated,
         labels=labels,
         positive_label=positive,
-        threshold=template.threshold,
+        threshold=threshold,
     )
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds") if is_dated else ""
     provenance: Mapping[str, object] = {
@@ -164,6 +173,7 @@ def convert(
     }
     metadata = dataclasses.replace(
         template,
+        threshold=threshold,
         temperature=round(temperature, 4),
         unsure_below=round(band, 4),
         created=now,

@@ -56,6 +56,7 @@ def judge(
     labels: tuple[str, ...],
     positive_label: str,
     max_drop: float,
+    threshold: float = 0.5,
 ) -> GateReport:
     """Returns how the quantized network compares, with the reasons to refuse it.
 
@@ -66,6 +67,7 @@ def judge(
         labels: Names.
         positive_label: One of them.
         max_drop: Largest accepted fall of accuracy, percentage points.
+        threshold: For two labels: the positive one is answered from this score on, by both networks.
 
     Raises:
         DataError: The photos have fewer than two labels: neither accuracy nor collapse means anything then.
@@ -79,10 +81,14 @@ def judge(
             hint="The converter lost the weights: report this with your versions (edgegender doctor).",
         )
     positive_index = labels.index(positive_label)
-    before = evaluate_scores(float_scores, annotated, labels=labels, positive_label=positive_label)
-    after = evaluate_scores(quantized_scores, annotated, labels=labels, positive_label=positive_label)
-    first = predict_labels(float_scores, positive_index=positive_index, threshold=0.5)
-    second = predict_labels(quantized_scores, positive_index=positive_index, threshold=0.5)
+    before, after = (
+        evaluate_scores(scores, annotated, labels=labels, positive_label=positive_label, threshold=threshold)
+        for scores in (float_scores, quantized_scores)
+    )
+    first, second = (
+        predict_labels(scores, positive_index=positive_index, threshold=threshold)
+        for scores in (float_scores, quantized_scores)
+    )
     difference = compare_predictions(first, second, annotated)
     problems = []
     drop_points = -100 * difference.difference.value

@@ -31,7 +31,12 @@ class Classifier:
         self, model_path: Path | None = None, *, num_threads: int | None = None, is_reference: bool = False
     ) -> None:
         self.file = read_model(model_path or embedded_model_path())
-        self.interpreter = Interpreter(self.file.content, num_threads=num_threads, is_reference=is_reference)
+        self.interpreter = Interpreter(
+            self.file.content,
+            num_threads=num_threads,
+            is_reference=is_reference,
+            scaling=self.metadata.preprocessing.scaling,
+        )
         size_px = self.metadata.preprocessing.input_size_px
         expected = (1, size_px, size_px, 3)
         if self.interpreter.input_shape != expected or self.interpreter.num_outputs != len(self.metadata.labels):

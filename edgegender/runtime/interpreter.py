@@ -112,6 +112,8 @@ class Interpreter(Network):
         content: A ``.tflite`` that was verified by :mod:`edgegender.runtime.model_file`.
         num_threads: 1 to ``MAX_THREADS``; ``None`` chooses by :func:`default_num_threads`.
         is_reference: Whether to use the slow reference kernels, which answer the same on every machine.
+        scaling: What a float network was trained with, one of :data:`edgegender.preprocess.SCALINGS`; a quantized one
+            says it in its input's scale and zero point.
 
     Raises:
         UsageError: ``num_threads`` is out of its range.
@@ -119,8 +121,11 @@ class Interpreter(Network):
         MissingDependencyError: No runtime is installed.
     """
 
-    def __init__(self, content: bytes, *, num_threads: int | None = None, is_reference: bool = False) -> None:
+    def __init__(
+        self, content: bytes, *, num_threads: int | None = None, is_reference: bool = False, scaling: str = "tf"
+    ) -> None:
         super().__init__(content, num_threads=num_threads, is_reference=is_reference)
+        self._scaling = scaling
         inputs, outputs = self._native.get_input_details(), self._native.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or len(outputs[0]["shape"]) != 2:
             raise ModelFileError(
@@ -145,7 +150,7 @@ class Interpreter(Network):
             return image[np.newaxis]
         from edgegender.preprocess import to_float
 
-        return to_float(image)[np.newaxis]
+        return to_float(image, self._scaling)[np.newaxis]
 
     def read_scores(self) -> npt.NDArray[np.float64]:
         """Returns the scores of the last run, dequantized: (value - zero_point) * scale. Shape (labels,)."""

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from edgegender.entities import ModelMetadata, Preprocessing, QuantizationScheme
 from edgegender.errors import ModelFileError
+from edgegender.preprocess import SCALINGS
 
 METADATA_NAME = "edgegender"
 METADATA_SCHEMA = "edgegender.model/1"
@@ -157,7 +158,9 @@ def metadata_from_json(values: Mapping[str, object]) -> ModelMetadata:
             raise TypeError("a field has another type")  # noqa: TRY301 - one way out for all of these
         named["labels"] = tuple(raw_labels)
         named["preprocessing"] = Preprocessing(
-            int(raw_preprocessing["input_size_px"]), float(raw_preprocessing["crop_margin"])
+            int(raw_preprocessing["input_size_px"]),
+            float(raw_preprocessing["crop_margin"]),
+            str(raw_preprocessing.get("scaling", "tf")),  # the first files knew no other
         )
         named["scheme"] = QuantizationScheme(str(named["scheme"]))
         metadata = ModelMetadata(**named)  # type: ignore[arg-type] # the types are checked below
@@ -166,6 +169,7 @@ def metadata_from_json(values: Mapping[str, object]) -> ModelMetadata:
             and metadata.positive_label in metadata.labels
             and 16 <= metadata.preprocessing.input_size_px <= 2048
             and 0.5 <= metadata.preprocessing.crop_margin <= 10
+            and metadata.preprocessing.scaling in SCALINGS
             and 0 <= metadata.threshold <= 1
             and 0.01 <= metadata.temperature <= 100
             and 0 <= metadata.unsure_below <= 1

@@ -24,8 +24,8 @@ from edgegender.runtime.classifier import Classifier
 from edgegender.runtime.interpreter import Interpreter
 from edgegender.runtime.model_file import read_model
 from edgegender.training.dataset import Sample, read_input, to_samples
-from edgegender.training.loop import predict_scores
 from edgegender.training.run_folder import load_model
+from edgegender.training.validation import predict_scores
 from tests.tiny_model import build_tiny_model
 from tests.trained_run import TrainedRun
 
@@ -118,6 +118,20 @@ def test_the_figures_are_those_of_the_finished_file(parts: Parts, converted: Con
     assert stored["accuracy"]["value"] == pytest.approx(again.accuracy.value, abs=1e-6)  # type: ignore[index] # six digits
 
 
+def test_the_threshold_of_a_run_answers_as_before_once_scores_are_calibrated(parts: Parts) -> None:
+    template = dataclasses.replace(parts.template, threshold=0.7)
+    conversion = dataclasses.replace(parts, template=template).convert(max_drop=100.0)
+    temperature, threshold = conversion.metadata.temperature, conversion.metadata.threshold
+    # for two labels calibration divides the logit by the temperature
+    expected = 1 / (1 + (0.3 / 0.7) ** (1 / temperature))
+    assert threshold == pytest.approx(expected, abs=1e-6)  # six digits stand in the file
+    assert conversion.calibrated.threshold == threshold
+    interpreter = Interpreter(conversion.content)
+    scores = np.stack([interpreter.run(image) for image in parts.evaluation.inputs()])
+    calibrated = apply_temperature(scores, temperature)
+    np.testing.assert_array_equal(calibrated[:, 1] >= threshold, scores[:, 1] >= 0.7)
+
+
 def test_the_file_says_where_it_comes_from(parts: Parts, converted: Conversion) -> None:
     metadata = converted.metadata
     assert metadata.provenance == {
@@ -146,13 +160,30 @@ def test_a_dated_conversion_differs_in_its_date_only(parts: Parts, converted: Co
     assert dataclasses.replace(dated.metadata, created="") == converted.metadata
 
 
+@pytest.mark.parametrize("scaling", ["tf", "unit", "caffe"])
+def test_the_networks_own_scaling_reaches_the_converter(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch, scaling: str
+) -> None:
+    class ReachedError(Exception):
+        """Ends the conversion there."""
+
+    def stop(*_: object, scaling: str) -> bytes:
+        raise ReachedError(scaling)
+
+    monkeypatch.setattr(conversion, "convert_to_uint8", stop)
+    preprocessing = dataclasses.replace(parts.template.preprocessing, scaling=scaling)
+    template = dataclasses.replace(parts.template, preprocessing=preprocessing)
+    with pytest.raises(ReachedError, match=scaling):
+        dataclasses.replace(parts, template=template).convert()
+
+
 # Spoilt calibrations: the gate sees them
 
 
-SPOILT: dict[str, Callable[[UInt8Array], np.ndarray]] = {
-    "black pictures": lambda image: to_float(np.zeros_like(image)),
-    "numbers from 0 to 255": lambda image: image.astype(np.float32),
-    "scaled once too often": lambda image: to_float(image) / np.float32(127.5),
+SPOILT: dict[str, Callable[[UInt8Array, str], np.ndarray]] = {
+    "black pictures": lambda image, scaling: to_float(np.zeros_like(image), scaling),
+    "numbers from 0 to 255": lambda image, _: image.astype(np.float32),
+    "scaled once too often": lambda image, scaling: to_float(image, scaling) / np.float32(127.5),
 }
 
 

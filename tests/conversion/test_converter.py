@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as tfl
 from edgegender.conversion import converter
 from edgegender.conversion.converter import convert_to_uint8
 from edgegender.entities import UInt8Array
-from edgegender.errors import CheckFailedError, MissingDependencyError
+from edgegender.errors import CheckFailedError, MissingDependencyError, UsageError
 from edgegender.preprocess import to_float
 from edgegender.runtime.interpreter import Interpreter
 from edgegender.training.architectures import build_model
@@ -92,6 +92,47 @@ def test_the_inputs_scale_says_what_to_float_says(converted: tuple[keras.Model, 
     np.testing.assert_allclose(np.abs(difference), 0.5 / 127.5, rtol=1e-4)
 
 
+COLOURS = np.zeros((6, SIZE_PX, SIZE_PX, 3), np.uint8)
+for number, channels in enumerate(([0], [1], [2], [0, 1], [0, 2], [1, 2])):
+    COLOURS[number][:, :, channels] = 255
+
+
+@pytest.mark.parametrize(("scaling", "quantization"), [("unit", (1 / 255, 0)), ("caffe", (1.0, 0))])
+def test_each_scaling_takes_raw_bytes_and_answers_as_the_float_network(
+    scaling: str, quantization: tuple[float, int]
+) -> None:
+    model = build("cnn")
+    if scaling == "caffe":  # numbers to 150 instead of 1 would drive random weights' scores to 0 and 1
+        model.get_layer("conv_1").set_weights([array / 75 for array in model.get_layer("conv_1").get_weights()])
+    pictures = np.concatenate([REPRESENTATIVE, COLOURS])
+    network = Interpreter(convert_to_uint8(model, pictures, scaling=scaling), num_threads=1)
+    (details,) = network._native.get_input_details()
+    scale, zero_point = details["quantization"]
+    assert (np.float32(scale), zero_point) == (np.float32(quantization[0]), quantization[1])
+    plain = np.asarray(model(to_float(pictures, scaling), training=False))
+    quantized = np.stack([network.run(image) for image in pictures])
+    difference = np.abs(quantized - plain).max()
+    assert difference < 0.01  # a step of the scores is 1/256, and random weights answer close to one half
+    # and not by chance: with the wrong order of channels, or with another scaling, it is far off
+    turned = np.asarray(model(to_float(pictures[..., ::-1], scaling), training=False))
+    assert np.abs(turned - plain).max() > 5 * difference
+    assert "DEQUANTIZE" not in network.count_operators()
+
+
+def test_caffe_costs_one_small_convolution() -> None:
+    model = build("cnn")
+    plain, turned = (
+        Interpreter(convert_to_uint8(model, REPRESENTATIVE[:2], scaling=scaling), num_threads=1).count_operators()
+        for scaling in ("tf", "caffe")
+    )
+    assert turned == {**plain, "CONV_2D": plain["CONV_2D"] + 1}
+
+
+def test_an_unknown_scaling_is_a_wrong_usage() -> None:
+    with pytest.raises(UsageError, match="Expected a scaling of tf, unit, caffe, got 'torch'"):
+        convert_to_uint8(build("cnn"), REPRESENTATIVE[:1], scaling="torch")
+
+
 def test_the_signature_names_its_tensors(converted: tuple[keras.Model, bytes]) -> None:
     native = Interpreter(converted[1], num_threads=1)._native
     assert native.get_signature_list() == {"serving_default": {"inputs": ["image"], "outputs": ["scores"]}}
@@ -137,11 +178,11 @@ def counting(monkeypatch: pytest.MonkeyPatch, at: int, fault: BaseException) -> 
     """Lets the representative dataset raise ``fault`` at its picture number ``at``."""
     seen: list[UInt8Array] = []
 
-    def spoiled(image: UInt8Array) -> np.ndarray:
+    def spoiled(image: UInt8Array, scaling: str) -> np.ndarray:
         seen.append(image)
         if len(seen) == at:
             raise fault
-        return to_float(image)
+        return to_float(image, scaling)
 
     monkeypatch.setattr(converter, "to_float", spoiled)
     return seen

@@ -53,6 +53,16 @@ def test_a_fall_beyond_max_drop_is_refused(annotated: IntArray, lost: int, is_pa
         assert report.problems == (f"accuracy falls by {lost / 10:.2f} points, more than 0.5",)
 
 
+def test_both_networks_are_judged_at_the_threshold_that_the_run_chose(annotated: IntArray) -> None:
+    """Scores move from 0.75 to 0.65: at a half nothing changes, at 0.7 every answer for male is lost."""
+    before, after = scores_of(annotated, 0.75), scores_of(annotated, 0.65)
+    options = {"labels": LABELS, "positive_label": "male", "max_drop": 0.5}
+    assert judge(before, after, annotated, **options).difference.flips == 0  # type: ignore[arg-type]
+    report = judge(before, after, annotated, **options, threshold=0.7)  # type: ignore[arg-type]
+    assert (report.difference.flips, report.is_passed) == (500, False)
+    assert report.float_evaluation.threshold == report.quantized_evaluation.threshold == 0.7
+
+
 def test_photos_lost_and_won_make_up_for_each_other(annotated: IntArray) -> None:
     before, after = flip(annotated, *range(20)), flip(annotated, *range(20, 40))
     report = run(scores_of(before), scores_of(after), annotated, max_drop=0)

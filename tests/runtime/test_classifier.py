@@ -15,7 +15,7 @@ import edgegender
 from edgegender.conversion.metadata import add_metadata
 from edgegender.entities import FaceBox, ModelMetadata, Preprocessing, QuantizationScheme
 from edgegender.errors import ModelFileError, UsageError
-from edgegender.preprocess import to_input
+from edgegender.preprocess import SCALINGS, to_float, to_input
 from edgegender.runtime.classifier import Classifier
 from tests.pictures import gradient
 from tests.tiny_model import build_network, build_tiny_model, grey_picture
@@ -40,6 +40,34 @@ def build(tmp_path: Path, **options: object) -> Classifier:
 
 def scores_of(male: float) -> np.ndarray:
     return np.array([1 - male, male])
+
+
+# Scaling
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_a_float_file_answers_as_the_network_that_it_was_made_from(tmp_path: Path, scaling: str) -> None:
+    keras = pytest.importorskip("keras", reason="the [train] extra is not installed")
+    tf = pytest.importorskip("tensorflow", reason="the [train] extra is not installed")
+    keras.utils.set_random_seed(0)
+    image = keras.Input((32, 32, 3))
+    features = keras.layers.Conv2D(4, 3, strides=8)(image)
+    model = keras.Model(image, keras.layers.Dense(2, activation="softmax")(keras.layers.Flatten()(features)))
+    largest = float(np.abs(to_float(np.uint8([[[0, 0, 0]], [[255, 255, 255]]]), scaling)).max())
+    model.set_weights([array / np.sqrt(largest) for array in model.get_weights()])  # or the scores are 0 and 1
+    serve = tf.function(lambda picture: model(picture, training=False))
+    concrete = serve.get_concrete_function(tf.TensorSpec((1, 32, 32, 3), tf.float32))
+    network = tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert()
+    metadata = dataclasses.replace(
+        METADATA, preprocessing=Preprocessing(32, 1.3, scaling), scheme=QuantizationScheme.FLOAT32
+    )
+    (tmp_path / "float.tflite").write_bytes(add_metadata(network, metadata))
+    classifier = Classifier(tmp_path / "float.tflite", num_threads=1)
+    assert classifier.metadata.preprocessing.scaling == scaling
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    expected = np.asarray(model(to_float(picture, scaling)[np.newaxis], training=False))[0]
+    np.testing.assert_allclose(classifier.forward(picture), expected, atol=1e-5)  # float32 sums in another order
 
 
 # Scores

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from edgegender.entities import UInt8Array
 from edgegender.errors import MissingDependencyError, ModelFileError, UsageError
+from edgegender.preprocess import SCALINGS, to_float
 from edgegender.runtime import interpreter
 from edgegender.runtime.interpreter import MAX_THREADS, Interpreter, available_cores, default_num_threads
 from edgegender.runtime.model_file import embedded_model_path
@@ -75,6 +76,12 @@ def test_a_float_network_gets_bytes_as_numbers_from_minus_one_to_one() -> None:
     quantized = Interpreter(build_network(), num_threads=1).run(noise())
     # the quantized twin rounds its mean, its logits (1/16 each) and its scores: 0.02 of a score in all
     assert network.run(noise()) == pytest.approx(quantized, abs=0.02)
+
+
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_a_float_network_gets_the_numbers_that_it_was_trained_with(scaling: str) -> None:
+    network = Interpreter(build_network(is_float=True), num_threads=1, scaling=scaling)
+    np.testing.assert_array_equal(network.to_tensor(noise())[0], to_float(noise(), scaling))
 
 
 def test_a_quantized_network_gets_the_raw_bytes_themselves() -> None:
