@@ -1,163 +1,249 @@
-"""Networks built from code. A file only ever brings weights, never a graph: a graph from a file can run code."""
+"""Networks built from code. A file only ever brings weights, never a graph: a graph from a file can run code.
+
+All of them have an input ``image``, a base, and a head of ``pool`` (``flat`` in the cnn), ``hidden`` where the recipe
+has hidden units, ``dropout`` and ``scores``. Each layer has the same name in each build: one that Keras counts up would
+stand in the converted file and change its bytes, and in a checkpoint.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import warnings
-from collections.abc import Iterator
-from http.client import HTTPException
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
 
-from edgegender.errors import DownloadError, MissingDependencyError, UsageError
-from edgegender.native_log import held_back_stderr
+from edgegender.errors import UsageError
+from edgegender.training.backend import import_keras
 from edgegender.training.recipes import Recipe
+from edgegender.training.start_weights import LoadedPart, build_with_imagenet, load_start_weights
 
 if TYPE_CHECKING:
     import keras
 
-# Source: keras/src/applications/mobilenet_v2.py, MobileNetV2: "alpha must be one of"
-_IMAGENET_WIDTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+INPUT_NAME = "image"
+HEAD_NAMES = frozenset({"pool", "flat", "hidden", "dropout", "scores"})
+# What the start weights were trained with. Source: Keras, preprocess_input of each module of keras.applications
+_START_SCALING: Mapping[str, str] = {"mobilenetv2": "tf", "inceptionv3": "tf", "resnet50": "caffe", "cnn": "unit"}
+_CNN_FILTERS = (32, 64, 128)
+_MIN_FILTERS = 8
 
 
-def import_keras() -> None:
-    """Imports Keras 3, or says how to install it.
+def choose_scaling(recipe: Recipe) -> str:
+    """Returns how bytes become the network's numbers, one of :data:`edgegender.preprocess.SCALINGS`.
 
-    Raises:
-        MissingDependencyError: Keras or its backend is not installed.
+    Args:
+        recipe: Its scaling, where that is ``auto``, is what the start weights of its architecture expect.
+
+    Example:
+        >>> from edgegender.training.recipes import load_recipe
+        >>> choose_scaling(load_recipe("edge")), choose_scaling(load_recipe("edge", ["scaling=unit"]))
+        ('tf', 'unit')
     """
-    try:
-        with held_back_stderr():  # TensorFlow's banner about missing GPUs is no message of ours
-            import keras  # noqa: F401
-    except ImportError as error:
-        raise MissingDependencyError("keras with tensorflow", extra="train") from error
+    return _START_SCALING[recipe.architecture] if recipe.scaling == "auto" else recipe.scaling
+
+
+def _with_fixed_names(base: keras.Model) -> keras.Model:
+    """Returns a copy whose layers are numbered from 1 in their order, where Keras numbered them by a global count."""
+    import keras
+
+    counts: dict[str, int] = {}
+    names: dict[str, str] = {}
+    for layer in base.layers:
+        stem = re.sub(r"_\d+$", "", layer.name)
+        if stem.replace("_", "") == type(layer).__name__.lower():  # a name that the network's author gave is kept
+            counts[stem] = counts.get(stem, 0) + 1
+            names[layer.name] = f"{stem}_{counts[stem]}"
+
+    def renamed(layer: keras.layers.Layer) -> keras.layers.Layer:
+        return type(layer).from_config({**layer.get_config(), "name": names.get(layer.name, layer.name)})
+
+    copy = keras.models.clone_model(base, clone_function=renamed)
+    copy.set_weights(base.get_weights())
+    return copy
+
+
+def _cnn(recipe: Recipe, _: str | None) -> keras.Model:
+    """Three blocks of convolution and pooling. Source: Tareq 2025, custom CNN."""
+    import keras
+
+    image = keras.Input((recipe.input_size_px, recipe.input_size_px, 3), name=INPUT_NAME)
+    features = image
+    for number, width in enumerate(_CNN_FILTERS, start=1):
+        filters = max(_MIN_FILTERS, round(width * recipe.alpha))
+        # The paper names no padding: Keras's own is "valid"
+        features = keras.layers.Conv2D(filters, 3, activation="relu", name=f"conv_{number}")(features)
+        features = keras.layers.MaxPooling2D(name=f"pool_{number}")(features)
+    return keras.Model(image, features, name="cnn_base")
 
 
 def _mobilenetv2(recipe: Recipe, weights: str | None) -> keras.Model:
+    """Source: Sandler et al. 2018, arXiv 1801.04381, table 2."""
     import keras
 
+    shape = (recipe.input_size_px, recipe.input_size_px, 3)
     return keras.applications.MobileNetV2(
-        input_shape=(recipe.input_size_px, recipe.input_size_px, 3),
+        input_shape=shape,
+        input_tensor=keras.Input(shape, name=INPUT_NAME),
         alpha=recipe.alpha,
         include_top=False,
         weights=weights,
     )
 
 
-@contextlib.contextmanager
-def whole_weights() -> Iterator[None]:
-    """Makes Keras refuse weights that fit only in part, where it would warn and leave the rest at random.
-
-    Raises:
-        ValueError: The file loaded in the block is damaged, no weights file, or of another network.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)
-            yield
-    except (OSError, KeyError, BadZipFile, UserWarning) as error:
-        raise ValueError(str(error)) from error
-
-
-def _with_local_weights(recipe: Recipe, file: Path) -> keras.Model:
-    if not file.is_file():
-        raise UsageError(f"Expected a weights file, got nothing at {file}.", hint="Name an existing .weights.h5.")
-    try:
-        with whole_weights():
-            return _mobilenetv2(recipe, str(file))
-    except ValueError as error:
-        raise UsageError(
-            f"Expected weights of MobileNetV2 {recipe.alpha:g} without top, got another file ({file}).",
-            hint="Use a .weights.h5 of the same network and width.",
-        ) from error
-
-
-def _with_imagenet_weights(recipe: Recipe) -> keras.Model:
-    if recipe.alpha not in _IMAGENET_WIDTHS:
-        raise UsageError(
-            f"Expected a width of {', '.join(map(str, _IMAGENET_WIDTHS))}, which ImageNet weights exist for, "
-            f"got {recipe.alpha:g} (recipe {recipe.name}).",
-            hint="Start from random weights with --set start_weights=none.",
-        )
-    try:
-        # Keras prints the download on standard output, which is for results, and warns that a size without weights
-        # of its own gets those made at 224 pixels, which is what is wanted.
-        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="`input_shape`", category=UserWarning)
-            return _mobilenetv2(recipe, "imagenet")
-    except Exception as error:
-        # Keras raises a bare Exception with these words; the others come from the connection or the file's reader
-        is_expected = isinstance(error, (ValueError, OSError, KeyError, HTTPException))
-        if not is_expected and "fetch failure" not in str(error):
-            raise
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DownloadError(
-            f"Expected to download ImageNet weights, got: {first}",
-            hint="Give the file with --weights PATH, or start from random weights with --set start_weights=none. "
-            "A damaged download stands in ~/.keras/models: delete it.",
-        ) from error
-
-
-def _with_start_weights(recipe: Recipe, start_weights: Path | None) -> keras.Model:
-    if start_weights is not None:
-        return _with_local_weights(recipe, start_weights)
-    return _mobilenetv2(recipe, None) if recipe.start_weights == "none" else _with_imagenet_weights(recipe)
-
-
-def _cnn(recipe: Recipe, num_labels: int) -> keras.Model:
-    """Three blocks of convolution and pooling, then one dense layer. Source: Tareq 2025, custom CNN."""
+def _resnet50(recipe: Recipe, weights: str | None) -> keras.Model:
+    """Source: He et al. 2015, arXiv 1512.03385, table 1."""
     import keras
 
-    image = keras.Input((recipe.input_size_px, recipe.input_size_px, 3), name="image")
-    features = image
-    # Every layer has a name: one that Keras counts up would stand in the converted file and change its bytes
-    for number, width in enumerate((32, 64, 128), start=1):
-        filters = max(8, round(width * recipe.alpha))
-        convolve = keras.layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"conv_{number}")
-        features = keras.layers.MaxPooling2D(name=f"pool_{number}")(convolve(features))
-    flat = keras.layers.Flatten(name="flat")(features)
-    hidden = keras.layers.Dense(128, activation="relu", name="hidden")(flat)
-    dropped = keras.layers.Dropout(recipe.dropout, seed=recipe.seed, name="dropout")(hidden)
-    scores = keras.layers.Dense(num_labels, activation="softmax", name="scores")(dropped)
-    return keras.Model(image, scores, name=recipe.architecture)
+    image = keras.Input((recipe.input_size_px, recipe.input_size_px, 3), name=INPUT_NAME)
+    return keras.applications.ResNet50(input_tensor=image, include_top=False, weights=weights)
 
 
-def build_model(recipe: Recipe, num_labels: int, *, start_weights: Path | None = None) -> keras.Model:
-    """Returns an untrained classifier: MobileNetV2 with average pooling, or the small cnn; then dropout and softmax.
+def _inceptionv3(recipe: Recipe, weights: str | None) -> keras.Model:
+    """Source: Szegedy et al. 2015, arXiv 1512.00567, table 1."""
+    import keras
 
-    Args:
-        recipe: Width, input size, dropout, start weights.
-        num_labels: Outputs, at least 2.
-        start_weights: A local ``.weights.h5`` for the base; otherwise as the recipe says.
+    image = keras.Input((recipe.input_size_px, recipe.input_size_px, 3), name=INPUT_NAME)
+    return _with_fixed_names(keras.applications.InceptionV3(input_tensor=image, include_top=False, weights=weights))
 
-    Returns:
-        A Keras model from (batch, input_size_px, input_size_px, 3) float32 in [-1, 1] to (batch, num_labels) float32
-        scores that sum to one.
 
-    Raises:
-        UsageError: The weights file does not fit, or there are no start weights for this network.
-        DownloadError: The ImageNet weights cannot be fetched.
-        MissingDependencyError: Keras is not installed.
+_BASES: Mapping[str, Callable[[Recipe, str | None], keras.Model]] = {
+    "cnn": _cnn,
+    "mobilenetv2": _mobilenetv2,
+    "resnet50": _resnet50,
+    "inceptionv3": _inceptionv3,
+}
 
-    Source: Sandler et al. 2018, arXiv 1801.04381, table 2.
-    """
-    import_keras()
+
+def _build_base(recipe: Recipe, *, is_downloaded: bool) -> keras.Model:
+    import keras
+
+    def build(weights: str | None) -> keras.Model:
+        return _BASES[recipe.architecture](recipe, weights)
+
+    base = build_with_imagenet(recipe, build) if is_downloaded else build(None)
+    for layer in base.layers:
+        if isinstance(layer, keras.layers.BatchNormalization) and recipe.batch_norm_momentum:
+            layer.momentum = recipe.batch_norm_momentum
+    return base
+
+
+def _add_head(base: keras.Model, recipe: Recipe, num_labels: int) -> keras.Model:
     import keras
 
     if recipe.architecture == "cnn":
-        if start_weights is not None or recipe.start_weights != "none":
-            raise UsageError(
-                "Expected start_weights=none, since nobody has start weights for the cnn.",
-                hint="Leave --weights out and add --set start_weights=none.",
-            )
-        return _cnn(recipe, num_labels)
-    base = _with_start_weights(recipe, start_weights)
-    for layer in base.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.momentum = recipe.batch_norm_momentum
-    pooled = keras.layers.GlobalAveragePooling2D(name="pool")(base.output)
-    dropped = keras.layers.Dropout(recipe.dropout, seed=recipe.seed, name="dropout")(pooled)
-    scores = keras.layers.Dense(num_labels, activation="softmax", name="scores")(dropped)
-    return keras.Model(base.input, scores, name=recipe.architecture)
+        features = keras.layers.Flatten(name="flat")(base.output)
+    else:
+        features = keras.layers.GlobalAveragePooling2D(name="pool")(base.output)
+    if recipe.hidden_units:
+        features = keras.layers.Dense(recipe.hidden_units, activation="relu", name="hidden")(features)
+    features = keras.layers.Dropout(recipe.dropout, seed=recipe.seed, name="dropout")(features)
+    num_outputs = 1 if recipe.output == "sigmoid" else num_labels
+    # A softmax of 16-bit numbers would round scores near one to one
+    scores = keras.layers.Dense(num_outputs, activation=recipe.output, dtype="float32", name="scores")(features)
+    # keras.applications wraps its input in a list, and would warn of each call without one
+    return keras.Model(base.inputs[0], scores, name=recipe.architecture)
+
+
+def _check(recipe: Recipe, num_labels: int, *, is_downloaded: bool) -> None:
+    if recipe.output == "sigmoid" and num_labels != 2:
+        raise UsageError(
+            f"Expected two labels for one sigmoid score, got {num_labels} (recipe {recipe.name}).",
+            hint="Give each label a score of its own with --set output=softmax.",
+        )
+    if recipe.architecture == "cnn" and recipe.frozen_epochs:
+        raise UsageError(
+            f"Expected frozen_epochs=0 for the cnn, got {recipe.frozen_epochs} (recipe {recipe.name}).",
+            hint="It has no pre-trained base to freeze: add --set frozen_epochs=0.",
+        )
+    if recipe.architecture == "cnn" and is_downloaded:
+        raise UsageError(
+            f"Expected start_weights=none for the cnn, got {recipe.start_weights} (recipe {recipe.name}).",
+            hint="Nobody has ImageNet weights of it: add --set start_weights=none.",
+        )
+
+
+def _ignore(_: LoadedPart) -> None:
+    """Hears what start weights filled and says nothing."""
+
+
+def build_model(
+    recipe: Recipe,
+    num_labels: int,
+    *,
+    start_weights: Path | None = None,
+    on_start_weights: Callable[[LoadedPart], None] = _ignore,
+) -> keras.Model:
+    """Returns an untrained classifier.
+
+    Args:
+        recipe: Architecture, width, input size, head and start weights.
+        num_labels: At least 2; exactly 2 where the recipe's output is ``sigmoid``.
+        start_weights: A local weights file for the base, or a run folder; otherwise as the recipe says.
+        on_start_weights: Called with what ``start_weights`` filled: a run folder fills the head also where its shapes
+            are the same.
+
+    Returns:
+        A Keras model from (batch, input_size_px, input_size_px, 3) float32, scaled by :func:`choose_scaling`, to
+        float32 scores: (batch, num_labels) that sum to one, or (batch, 1) of the second label with ``sigmoid``.
+
+    Raises:
+        UsageError: The recipe's parts do not go together, or the weights file does not fit or is hostile.
+        DownloadError: The ImageNet weights cannot be fetched.
+        MissingDependencyError: Keras is not installed.
+    """
+    is_downloaded = start_weights is None and recipe.start_weights == "imagenet"
+    _check(recipe, num_labels, is_downloaded=is_downloaded)
+    import_keras()
+    base = _build_base(recipe, is_downloaded=is_downloaded)
+    model = _add_head(base, recipe, num_labels)
+    if start_weights is not None:
+        on_start_weights(load_start_weights(model, base, start_weights, recipe))
+    return model
+
+
+def set_frozen(model: keras.Model, recipe: Recipe, *, is_frozen: bool) -> None:
+    """Says which layers learn. The network must be compiled again after it.
+
+    Args:
+        model: From :func:`build_model`.
+        recipe: Whether batch normalization learns while the base does; otherwise it keeps its statistics.
+        is_frozen: Whether the base keeps its weights and only the head learns.
+    """
+    import keras
+
+    for layer in model.layers:
+        if layer.name not in HEAD_NAMES:
+            is_kept = isinstance(layer, keras.layers.BatchNormalization) and not recipe.is_batch_norm_trained
+            layer.trainable = not is_frozen and not is_kept
+
+
+def to_serving_model(model: keras.Model, num_labels: int) -> keras.Model:
+    """Returns a network with one score a label, whatever head was trained.
+
+    A sigmoid of z is the second of a softmax over (-z/2, z/2): the same scores, in the form that a file has.
+
+    Args:
+        model: From :func:`build_model`; its layers but the last are shared, the last is copied as it is now.
+        num_labels: How many scores to give.
+
+    Returns:
+        A network to (batch, num_labels) float32 scores that sum to one; the model itself where it is one already.
+
+    Raises:
+        UsageError: The network has another number of scores.
+    """
+    import keras
+    import numpy as np
+
+    num_outputs = model.output_shape[-1]
+    if num_outputs == num_labels:
+        return model
+    if (num_outputs, num_labels) != (1, 2):
+        raise UsageError(f"Expected a network with {num_labels} scores, got {num_outputs}.")
+    trained = model.get_layer("scores")
+    last = keras.layers.Dense(2, activation="softmax", dtype="float32", name="scores")
+    serving = keras.Model(model.input, last(trained.input), name=model.name)
+    last.set_weights(
+        [np.concatenate([-half, half], axis=-1) for half in (array / 2 for array in trained.get_weights())]
+    )
+    return serving
