@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from edgegender.entities import FloatArray, IntArray
+from edgegender.entities import BoolArray, FloatArray, IntArray
 from edgegender.errors import DataError, UsageError
 
 Z_95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
@@ -77,9 +77,11 @@ class Evaluation:
     expected_calibration_error: float
 
 
-def _require_photos(annotated: IntArray) -> None:
+def _require_photos(annotated: IntArray | BoolArray, scores: FloatArray | float = 0.0) -> None:
     if len(annotated) == 0:
         raise DataError("Expected photos to evaluate, got none.")
+    if not np.isfinite(scores).all():
+        raise DataError("Expected finite scores, got NaN or infinity.", hint="The model is broken; train it again.")
 
 
 def wilson_interval(successes: int, trials: int, z: float = Z_95) -> Interval:
@@ -238,6 +240,55 @@ def unsure_band(scores: FloatArray, annotated: IntArray, *, wanted_accuracy: flo
     return float(ordered[min(last, len(ordered) - 1)])
 
 
+@dataclass(frozen=True, eq=False)
+class ThresholdSweep:
+    """Figures of the positive label by threshold: arrays of one length, in [0, 1]; 0 where a figure has no meaning."""
+
+    threshold: FloatArray
+    precision: FloatArray
+    recall: FloatArray
+    f1: FloatArray
+    accuracy: FloatArray
+
+
+def sweep_thresholds(scores: FloatArray, is_positive: BoolArray, *, num_steps: int = 1000) -> ThresholdSweep:
+    """Returns precision, recall, F1 and accuracy at the thresholds 0, 1/num_steps, … 1.
+
+    Args:
+        scores: Shape (photos,); from the threshold on the positive label is predicted.
+        is_positive: Shape (photos,): whether the photo is annotated with the positive label.
+        num_steps: At least 2.
+
+    Raises:
+        DataError: There is no photo, or a score is not finite.
+
+    Source: Hamza 2025, figure 8, doi 10.29304/jqcm.2025.17.11970.
+    """
+    _require_photos(is_positive, scores)
+    threshold = np.arange(num_steps + 1) / num_steps
+    positives, negatives = np.sort(scores[is_positive]), np.sort(scores[~is_positive])
+    hits = len(positives) - np.searchsorted(positives, threshold)
+    false_hits = len(negatives) - np.searchsorted(negatives, threshold)
+    return ThresholdSweep(
+        threshold=threshold,
+        precision=hits / np.maximum(hits + false_hits, 1),
+        recall=hits / max(len(positives), 1),
+        f1=2 * hits / np.maximum(hits + false_hits + len(positives), 1),
+        accuracy=(hits + len(negatives) - false_hits) / len(is_positive),
+    )
+
+
+def best_threshold(sweep: ThresholdSweep) -> float:
+    """Returns the threshold with the best F1, strictly inside of (0, 1).
+
+    Among equal ones: the middle of the longest run. The papers' sweep keeps the first one, at the run's edge.
+    """
+    f1 = sweep.f1[1:-1]
+    edges = np.flatnonzero(np.diff(f1 == f1.max(), prepend=False, append=False))
+    start, end = max(zip(edges[::2], edges[1::2], strict=True), key=lambda run: run[1] - run[0])
+    return float(sweep.threshold[1 + (start + end - 1) // 2])
+
+
 def evaluate_scores(
     scores: FloatArray, annotated: IntArray, *, labels: Sequence[str], positive_label: str, threshold: float = 0.5
 ) -> Evaluation:
@@ -254,11 +305,9 @@ def evaluate_scores(
         DataError: There is no photo, or a score is not finite.
         UsageError: ``positive_label`` is not among the labels.
     """
-    _require_photos(annotated)
+    _require_photos(annotated, scores)
     if positive_label not in labels:
         raise UsageError(f"Expected a positive label of {', '.join(labels)}, got {positive_label!r}.")
-    if not np.isfinite(scores).all():
-        raise DataError("Expected finite scores, got NaN or infinity.", hint="The model is broken; train it again.")
     positive_index = list(labels).index(positive_label)
     predicted = predict_labels(scores, positive_index=positive_index, threshold=threshold)
     matrix = confusion_matrix(annotated, predicted, len(labels))
