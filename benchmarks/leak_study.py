@@ -30,8 +30,8 @@ from edgegender.benchmark.machine import describe_machine
 from edgegender.data.manifest import Manifest
 from edgegender.data.manifest_file import read_manifest, write_manifest
 from edgegender.training.dataset import to_samples
-from edgegender.training.loop import predict_scores
 from edgegender.training.run_folder import load_model, load_run
+from edgegender.training.validation import predict_scores
 
 NUM_VALIDATION = 800
 NUM_BOOTSTRAPS = 2000

@@ -15,6 +15,7 @@
     ├── MeasurementError (RuntimeError) 3   the measuring process died
     ├── WorkerError (RuntimeError)      3   one of several processes that share the work died
     ├── TrainingError (RuntimeError)    3   training cannot go on (NaN loss, out of memory)
+    ├── StoppedError (RuntimeError)   130   work was asked to stop and saved what it had (143 after SIGTERM)
     └── MissingDependencyError (ImportError) 3   an extra is not installed
 
 A message reads "Expected <rule>, got <value> (<where>)." and ``hint`` says what to do next.
@@ -123,6 +124,12 @@ class TrainingError(EdgeGenderError, RuntimeError):
     """Training cannot go on: the loss is not finite or memory ran out."""
 
     exit_code = 3
+
+
+class StoppedError(EdgeGenderError, RuntimeError):
+    """Work was asked to stop, saved what it had, and can go on from there."""
+
+    exit_code = 130  # 128 + SIGINT, as shells have it; the command line makes it 143 after SIGTERM
 
 
 class MissingDependencyError(EdgeGenderError, ImportError):

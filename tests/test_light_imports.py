@@ -20,6 +20,7 @@ HEAVY = ("tensorflow", "keras", "matplotlib", "pandas", "scipy", "sklearn")
         "edgegender.data.check",
         "edgegender.data.crop",
         "edgegender.data.index",
+        "edgegender.training.batches",  # its worker processes import it
         "edgegender.training.dataset",
         "edgegender.training.recipes",
     ],

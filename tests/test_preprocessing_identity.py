@@ -34,7 +34,8 @@ from edgegender.runtime.classifier import Classifier
 from edgegender.runtime.detector import WholeImageDetector
 from edgegender.runtime.photos import PhotoPredictor
 from edgegender.training import augmentation, dataset, run_folder
-from edgegender.training.dataset import Sample, TrainingBatches, evaluation_batches, read_input, to_samples
+from edgegender.training.batches import TrainingBatches
+from edgegender.training.dataset import Sample, evaluation_batches, read_input, to_samples
 from edgegender.training.recipes import load_recipe
 from edgegender.training.run_folder import Run, save_record
 from tests import pictures
@@ -137,7 +138,8 @@ def training_ways(manifest: Manifest) -> Ways:
         label_weights=[1.0] * len(numbered),
         seed=3,
     )
-    trained = {int(targets[0].argmax()): back_to_bytes(inputs[0]) for inputs, targets, _ in batches.epoch(1)}
+    stream = batches.run(num_epochs=1)
+    trained = {int(batch.targets[0].argmax()): back_to_bytes(batch.inputs[0]) for batch in stream}
     return {
         "training: read_input": [as_bytes(read_input(sample, PREPROCESSING)) for sample in samples],
         "training: evaluation_batches": evaluated,
@@ -164,7 +166,7 @@ def convert_ways(photos: Photos, folder: Path) -> Ways:
     """``edgegender convert``, as it is typed, up to the quantizer."""
     recipe = load_recipe("demo", [f"input_size_px={SIZE_PX}", f"crop_margin={PREPROCESSING.crop_margin}"])
     run = Run(folder / "run", recipe, LABELS, "male", "", (), 1, {})
-    epoch = run_folder.EpochRecord(1, *[0.0] * 8)
+    epoch = run_folder.EpochRecord(1, *[0.0] * 9)
     save_record(dataclasses.replace(run, history=(epoch,)))
     run.weights_file.touch()
     network, caught = RecordingNetwork(), {}

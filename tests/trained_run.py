@@ -16,7 +16,8 @@ from edgegender.data.drawn_faces import write_drawn_faces
 from edgegender.data.manifest import Manifest
 from edgegender.data.manifest_file import read_manifest, write_manifest
 from edgegender.data.split import assign_splits
-from edgegender.training.loop import StepReport, train
+from edgegender.training.hooks import Hooks, StepReport
+from edgegender.training.loop import train
 from edgegender.training.recipes import Recipe, load_recipe
 from edgegender.training.run_folder import EpochRecord, Run
 
@@ -76,8 +77,7 @@ def _train_once(base: Path) -> TrainedRun:
         read_manifest(manifest_path),
         small_recipe(),
         base / "trained" / "run",
-        on_step=steps.append,
-        on_epoch=epochs.append,
+        hooks=Hooks(on_step=steps.append, on_epoch=epochs.append),
     )
     return TrainedRun(manifest_path, run, tuple(steps), tuple(epochs))
 

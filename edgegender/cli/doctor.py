@@ -122,6 +122,50 @@ def _extra(name: str, module: str, extra: str) -> Callable[[], Finding]:
     return look
 
 
+def _installed(name: str) -> str:
+    """Returns the version of a distribution, empty where it is not installed."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _training_backends() -> Finding:
+    found = [f"{name} {version}" for name in ("tensorflow", "jax", "torch") if (version := _installed(name))]
+    if not (found and _installed("keras")):
+        return Finding("training", "note", "no backend of Keras installed", "pip install 'edgegender[train]'")
+    return Finding("training", "ok", f"on {found[0]} by default" + "".join(f", or {other}" for other in found[1:]))
+
+
+def _nvidia_gpus(folder: Path = Path("/proc/driver/nvidia/gpus")) -> list[str]:
+    """Returns the models of the GPUs that NVIDIA's driver knows, without loading its libraries."""
+    files = sorted(folder.glob("*/information"))
+    lines = [line for file in files for line in file.read_text().splitlines() if line.startswith("Model:")]
+    return [line.partition(":")[2].strip() for line in lines]
+
+
+def _gpu_backends() -> list[str]:
+    """Returns the installed backends that were built for CUDA, by their packages: to import them takes seconds."""
+    marks = {
+        "tensorflow": any(_installed(f"nvidia-cudnn-cu{major}") for major in (12, 13)),
+        "jax": any(_installed(f"jax-cuda{major}-plugin") for major in (12, 13)),
+        "torch": "+cpu" not in _installed("torch"),
+    }
+    return [name for name, has_cuda in marks.items() if has_cuda and _installed(name)]
+
+
+def _training_gpu() -> Finding:
+    gpus = _nvidia_gpus()
+    if not gpus:
+        return Finding("GPU for training", "note", "none of NVIDIA's with a driver: training takes the CPU")
+    models = ", ".join(sorted(set(gpus)))
+    backends = _gpu_backends()
+    if not backends:
+        fix = "pip install 'jax[cuda13]', and train with --backend jax"
+        return Finding("GPU for training", "note", f"{len(gpus)} ({models}), but no backend built for CUDA", fix)
+    return Finding("GPU for training", "ok", f"{len(gpus)} ({models}), with {' or '.join(backends)}")
+
+
 def _governor() -> Finding:
     file = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     if not file.is_file():
@@ -143,6 +187,8 @@ def _checks() -> list[Callable[[], Finding]]:
         _runtime,
         _embedded_model,
         _governor,
+        _training_backends,
+        _training_gpu,
         _extra("tensorflow", "tensorflow", "train"),
         _extra("keras", "keras", "train"),
         _extra("matplotlib", "matplotlib", "report"),

@@ -31,15 +31,17 @@ def _evaluate_run(folder: Path, manifest: Manifest) -> tuple[Evaluation, dict[st
     from edgegender.data.manifest import require_labels
     from edgegender.metrics import evaluate_scores
     from edgegender.training.dataset import to_samples
-    from edgegender.training.loop import predict_scores
     from edgegender.training.run_folder import load_model, load_run
+    from edgegender.training.validation import predict_scores
 
     run = load_run(folder)
     require_labels(manifest, where="the chosen photos", labels=run.labels)
     samples = to_samples(manifest, run.labels)
     scores, positions = predict_scores(load_model(run), samples, run.preprocessing)
     annotated = np.asarray([samples[position].label_index for position in positions])
-    evaluation = evaluate_scores(scores, annotated, labels=run.labels, positive_label=run.positive_label)
+    evaluation = evaluate_scores(
+        scores, annotated, labels=run.labels, positive_label=run.positive_label, threshold=run.threshold
+    )
     about = {"model": folder.name, "kind": "float run", "num_unreadable": len(samples) - len(positions)}
     return evaluation, about
 

@@ -21,6 +21,7 @@ EXIT_TERMINATED = 143  # 128 + SIGTERM
 _COMMANDS = {
     "data": ("edgegender.cli.data", "Photos that can be trusted: index, check, group, split, crop, show."),
     "train": ("edgegender.cli.train", "Fine-tune a network with a recipe."),
+    "runs": ("edgegender.cli.runs", "List and compare training runs."),
     "evaluate": ("edgegender.cli.evaluate", "Accuracy, precision, recall and F1 with intervals."),
     "convert": ("edgegender.cli.convert", "Quantize a run to .tflite, behind a gate."),
     "inspect": ("edgegender.cli.inspect", "What is inside of a model file."),

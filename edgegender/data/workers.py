@@ -87,20 +87,22 @@ def map_in_processes(
     workers: int,
     chunk_items: int,
     start_worker: Callable[[], None] = _nothing,
+    is_one_apart: bool = False,
 ) -> Generator[_Result, None, None]:
     """Yields ``function(item)`` for each item, in order.
 
     Args:
         function: Picklable when ``workers`` is above one.
         items: Read as they are needed, a few chunks ahead of the results.
-        workers: Processes; 1 works in this one.
+        workers: Processes; 1 works in this one, unless ``is_one_apart``.
         chunk_items: Items that a process gets at once. Ctrl-C waits for the chunks under way.
         start_worker: Called once in each process before its first item; picklable when ``workers`` is above one.
+        is_one_apart: Whether a single worker is a process of its own, too, and this one free for something else.
 
     Raises:
         WorkerError: A process was killed, crashed or could not start.
     """
-    if workers == 1:
+    if workers == 1 and not is_one_apart:
         start_worker()
         yield from map(function, items)
         return

@@ -1,186 +1,75 @@
-"""The training run: a recipe and a manifest in, a run folder out."""
+"""The training run: a recipe and a manifest in, a run folder out; stopped or killed at any step, it goes on."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import hashlib
-import math
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import datetime
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
-import numpy.typing as npt
 
 from edgegender import files
-from edgegender.data.manifest import Manifest, require_labels
-from edgegender.entities import FloatArray, IntArray, Preprocessing
-from edgegender.errors import DataError, TrainingError, UsageError
-from edgegender.metrics import confusion_matrix, f1_score, log_loss
-from edgegender.preprocess import to_float
-from edgegender.training.architectures import build_model, import_keras
-from edgegender.training.dataset import (
-    Sample,
-    TrainingBatches,
-    balanced_weights,
-    evaluation_batches,
-    readable_samples,
-    to_samples,
-)
+from edgegender.data.manifest import Manifest
+from edgegender.data.manifest_file import write_manifest
+from edgegender.errors import UsageError
+from edgegender.training.backend import choose_precision, describe_devices, import_keras
+from edgegender.training.distribution import Processes
+from edgegender.training.hooks import Hooks, Machinery
+from edgegender.training.preparation import choose_positive, prepare, prepare_again
 from edgegender.training.recipes import Recipe
 from edgegender.training.run_folder import (
+    CHECKPOINT_NAME,
+    DATA_NAME,
+    LOCK_NAME,
     RUN_NAME,
-    EpochRecord,
     Run,
     describe_environment,
-    save_record,
-    save_weights,
+    read_run,
 )
-
-if TYPE_CHECKING:
-    import keras
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """Live progress, given to ``on_step``."""
-
-    epoch: int
-    num_epochs: int
-    step: int
-    steps_per_epoch: int
-    loss: float
-    accuracy: float
-    images_done: int
-    images_per_second: float
+from edgegender.training.run_lock import locked
+from edgegender.training.teacher import Teacher, load_teacher
+from edgegender.training.trainer import Trainer
 
 
-def choose_positive(labels: Sequence[str], wanted: str | None = None) -> str:
-    """Returns the positive label: the wanted one, else ``male`` where it is a label (as in Hamza's F1), else the last.
-
-    Raises:
-        UsageError: The wanted label is not among the labels.
-    """
-    if wanted is not None:
-        if wanted not in labels:
-            raise UsageError(f"Expected a positive label of {', '.join(labels)}, got {wanted!r}.")
-        return wanted
-    return "male" if "male" in labels else labels[-1]
+def _check_recipe(recipe: Recipe, labels: tuple[str, ...], teacher: Teacher | None) -> None:
+    if len(labels) > 2 and (recipe.output == "sigmoid" or recipe.threshold == "best_f1"):
+        raise UsageError(
+            f"Expected two labels for output=sigmoid and threshold=best_f1, got {len(labels)}.",
+            hint="Use --set output=softmax --set threshold=half.",
+        )
+    if teacher is not None:
+        teacher.require_fit(recipe, labels)
 
 
-def predict_scores(
-    model: keras.Model, samples: Sequence[Sample], preprocessing: Preprocessing
-) -> tuple[FloatArray, IntArray]:
-    """Returns a float network's scores for photos, and the positions of those that could be read.
-
-    Returns:
-        scores (photos, labels) float64; positions in ``samples`` (photos,).
-
-    Raises:
-        DataError: No photo could be read.
-    """
-    scores: list[npt.NDArray[np.float32]] = []
-    positions: list[int] = []
-    for inputs, kept in evaluation_batches(samples, preprocessing):
-        # predict_on_batch traces one graph; a ragged last batch would trace a second one
-        padded = np.concatenate([inputs, np.zeros((64 - len(inputs), *inputs.shape[1:]), np.uint8)])
-        scores.append(np.asarray(model.predict_on_batch(to_float(padded)))[: len(inputs)])
-        positions += kept
-    if not positions:
-        raise DataError("Expected photos that can be read, got none.")
-    return np.concatenate(scores).astype(np.float64), np.asarray(positions)
-
-
-def _cosine(recipe: Recipe, steps: int) -> Callable[[int], float]:
-    warmup = max(1, round(recipe.warmup_fraction * steps))
-
-    def rate(step: int) -> float:
-        if step < warmup:
-            return recipe.learning_rate * (step + 1) / warmup
-        progress = (step - warmup) / max(1, steps - warmup)
-        return recipe.learning_rate * 0.5 * (1 + math.cos(math.pi * progress)) + 1e-8
-
-    return rate
-
-
-def _compile(model: keras.Model, recipe: Recipe) -> None:
-    import keras
-
-    optimizer = keras.optimizers.AdamW(recipe.learning_rate, weight_decay=recipe.weight_decay, clipnorm=5.0)
-    # Scale and shift parameters decay towards nothing useful: they are left out, as is usual
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    loss = keras.losses.CategoricalCrossentropy(label_smoothing=recipe.label_smoothing)
-    model.compile(optimizer=optimizer, loss=loss, weighted_metrics=[], metrics=["accuracy"])
+def _require_no_run(folder: Path) -> None:
+    if (folder / RUN_NAME).exists():
+        raise UsageError(
+            f"Expected a new run folder, got one with a run in it ({folder}).",
+            hint=f"Choose another -o, or go on with: edgegender train --resume {folder}",
+        )
 
 
 @contextlib.contextmanager
-def _told_memory() -> Iterator[None]:
-    try:
+def _new_folder(folder: Path, processes: Processes) -> Iterator[None]:
+    """Locks a folder that no run stands in yet; an attempt that fails before there is a run leaves nothing."""
+    if not processes.is_main:
         yield
-    except Exception as error:
-        # Each backend has its own class for it; by name, so that none of them is imported here
-        if type(error).__name__ not in ("ResourceExhaustedError", "OutOfMemoryError"):
-            raise
-        raise TrainingError(
-            "Expected enough memory for a batch, got too little.",
-            hint="Use a smaller --set batch_size=, or a smaller --set input_size_px=.",
-        ) from error
-
-
-def _train_epoch(
-    model: keras.Model,
-    batches: TrainingBatches,
-    epoch: int,
-    *,
-    rate: Callable[[int], float],
-    num_epochs: int,
-    on_step: Callable[[StepReport], None],
-) -> StepReport:
-    """Returns the report of the epoch's last step: mean loss, mean accuracy, images/s."""
-    loss_sum = accuracy_sum = 0.0
-    images_done = 0
-    started = time.perf_counter()
-    first_step = (epoch - 1) * batches.steps_per_epoch
-    for step, (inputs, targets, weights) in enumerate(batches.epoch(epoch)):
-        model.optimizer.learning_rate = rate(first_step + step)
-        # Versions of Keras differ in whether train_on_batch gives this batch's figures or a running mean
-        model.reset_metrics()
-        with _told_memory():
-            logs = model.train_on_batch(inputs, targets, sample_weight=weights, return_dict=True)
-        loss = float(logs["loss"])
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"Expected a finite loss, got {loss} (epoch {epoch}, step {step + 1}).",
-                hint="Lower the rate, such as --set learning_rate=0.0001; the best weights so far were kept.",
-            )
-        loss_sum += loss * len(inputs)
-        accuracy_sum += float(logs["accuracy"]) * len(inputs)
-        images_done += len(inputs)
-        report = StepReport(
-            epoch=epoch,
-            num_epochs=num_epochs,
-            step=step + 1,
-            steps_per_epoch=batches.steps_per_epoch,
-            loss=loss_sum / images_done,
-            accuracy=accuracy_sum / images_done,
-            images_done=images_done,
-            images_per_second=images_done / (time.perf_counter() - started),
-        )
-        on_step(report)
-    return report
-
-
-def _ignore(_: object) -> None:
-    """Hears of progress and says nothing."""
-
-
-def hash_rows(manifest: Manifest) -> str:
-    """Returns a sha256 over (photo hash, label) of the rows, whatever their order and folder."""
-    lines = sorted(f"{row.sha256 or row.path} {row.label}" for row in manifest)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        return
+    is_made = not folder.exists()
+    files.make_folder(folder)
+    try:
+        with locked(folder / LOCK_NAME):
+            _require_no_run(folder)
+            files.remove_leftovers(folder)
+            yield
+    except BaseException:
+        if not (folder / RUN_NAME).exists():
+            with contextlib.suppress(OSError):
+                for name in (LOCK_NAME, CHECKPOINT_NAME, DATA_NAME):
+                    (folder / name).unlink(missing_ok=True)
+                if is_made:
+                    folder.rmdir()
+        raise
 
 
 def train(
@@ -189,88 +78,111 @@ def train(
     folder: Path,
     *,
     start_weights: Path | None = None,
+    teacher: Path | None = None,
     positive_label: str | None = None,
-    on_step: Callable[[StepReport], None] = _ignore,
-    on_epoch: Callable[[EpochRecord], None] = _ignore,
-    on_skip: Callable[[Path], None] = _ignore,
+    hooks: Hooks | None = None,
+    machinery: Machinery | None = None,
 ) -> Run:
     """Fine-tunes a network on the train split and keeps the weights of the epoch that validates best.
 
     Args:
-        manifest: Photos with splits; train and val are used.
+        manifest: Photos with splits; train and val are used. A recipe may draw its own splits.
         recipe: What to do.
         folder: The run folder; made when missing.
-        start_weights: A local file of start weights, instead of the recipe's download.
+        start_weights: A local file of start weights or a run folder, instead of the recipe's download.
+        teacher: A run folder whose network's answers become a part of the targets.
         positive_label: The label that F1 speaks of.
-        on_step: Called after each batch.
-        on_epoch: Called after each epoch.
-        on_skip: Called with each photo that cannot be read.
+        hooks: What to tell, and how to be asked to stop.
+        machinery: How to carry it out.
 
     Raises:
-        DataError: A split is empty or has one label only.
-        UsageError: The folder holds another run, or the weights do not fit.
+        DataError: A split is empty or has one label only, or too many photos vanish.
+        UsageError: The folder holds another run, the recipe does not fit the labels, or the weights do not fit.
         DownloadError: The start weights cannot be fetched.
-        OutputError: The folder cannot be written.
+        OutputError: The folder cannot be written, or the disk is full; the last checkpoint is whole.
         TrainingError: The loss is not finite, or memory ran out.
+        StoppedError: It was asked to stop; all is saved.
     """
-    if (folder / RUN_NAME).exists():
-        raise UsageError(f"Expected a new run folder, got one with a run in it ({folder}).", hint="Choose another -o.")
-    train_rows, val_rows = manifest.select(split="train"), manifest.select(split="val")
-    labels = require_labels(train_rows, where="split train")
-    require_labels(val_rows, where="split val", labels=labels)
-    positive = choose_positive(labels, positive_label)
-    samples, skipped = readable_samples(to_samples(train_rows, labels))
-    val_samples, val_skipped = readable_samples(to_samples(val_rows, labels))
-    for file in (*skipped, *val_skipped):
-        on_skip(file)
-    files.make_folder(folder)
-
+    hooks, machinery = hooks or Hooks(), machinery or Machinery()
     import_keras()
-    import keras
-
-    keras.utils.set_random_seed(recipe.seed)
-    model = build_model(recipe, len(labels), start_weights=start_weights)
-    _compile(model, recipe)
-    preprocessing = Preprocessing(recipe.input_size_px, recipe.crop_margin)
-    label_index = np.asarray([sample.label_index for sample in samples])
-    batches = TrainingBatches(
-        samples,
-        preprocessing,
-        num_labels=len(labels),
-        batch_size=recipe.batch_size,
-        augmentation=recipe.augmentation,
-        label_weights=balanced_weights(label_index, len(labels), is_balanced=recipe.is_class_balanced),
-        seed=recipe.seed,
-    )
-    rate = _cosine(recipe, batches.steps_per_epoch * recipe.epochs)
-    history: list[EpochRecord] = []
-    run = Run(folder, recipe, labels, positive, hash_rows(train_rows), (), 0, describe_environment())
-    best_loss = math.inf
-    for epoch in range(1, recipe.epochs + 1):
-        started = time.perf_counter()
-        trained = _train_epoch(model, batches, epoch, rate=rate, num_epochs=recipe.epochs, on_step=on_step)
-        scores, positions = predict_scores(model, val_samples, preprocessing)
-        annotated = np.asarray([val_samples[position].label_index for position in positions])
-        if not np.isfinite(scores).all():
-            raise TrainingError(f"Expected finite validation scores, got NaN (epoch {epoch}).", hint="Lower the rate.")
-        matrix = confusion_matrix(annotated, scores.argmax(axis=1), len(labels))
-        record = EpochRecord(
-            epoch=epoch,
-            train_loss=trained.loss,
-            train_accuracy=trained.accuracy,
-            val_loss=log_loss(scores, annotated),
-            val_accuracy=float(np.trace(matrix) / matrix.sum()),
-            val_f1=f1_score(matrix, labels.index(positive)),
-            learning_rate=rate(epoch * batches.steps_per_epoch - 1),
-            images_per_second=trained.images_per_second,
-            seconds=time.perf_counter() - started,
+    loaded_teacher = None if teacher is None else load_teacher(teacher)
+    with _new_folder(folder, machinery.processes):
+        data = prepare(manifest, recipe, on_skip=hooks.on_skip)
+        _check_recipe(recipe, data.labels, loaded_teacher)
+        machinery.processes.check_batch_size(recipe.batch_size)
+        machinery.processes.check_same("the manifest and the recipe", f"{data.sha256} {dataclasses.asdict(recipe)}")
+        run = Run(
+            folder,
+            recipe,
+            data.labels,
+            choose_positive(data.labels, positive_label),
+            data.sha256,
+            (),
+            0,
+            {
+                **describe_environment(),
+                **describe_devices(machinery.device),
+                "precision": choose_precision(recipe.precision, device=machinery.device),
+                "processes": str(machinery.processes.count),
+            },
+            status="running",
+            started=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
+            num_train_photos=len(data.train),
+            num_val_photos=len(data.val),
+            teacher=str(teacher.resolve()) if teacher is not None else "",
         )
-        history.append(record)
-        if record.val_loss < best_loss:
-            best_loss = record.val_loss
-            save_weights(run, model)
-            run = dataclasses.replace(run, best_epoch=epoch)
-        run = dataclasses.replace(run, history=tuple(history))
-        save_record(run)
-        on_epoch(record)
-    return run
+        trainer = Trainer(run, data, hooks, machinery, loaded_teacher)
+        trainer.build(start_weights)
+        if machinery.processes.is_main:
+            write_manifest(folder / DATA_NAME, data.manifest)
+        trainer.save()
+        trainer.record("running")
+        return trainer.go()
+
+
+def resume(
+    folder: Path,
+    *,
+    manifest: Manifest | None = None,
+    teacher: Path | None = None,
+    hooks: Hooks | None = None,
+    machinery: Machinery | None = None,
+) -> Run:
+    """Goes on with a run from its last checkpoint; on a CPU, in deterministic mode, to the bit.
+
+    Args:
+        folder: The run folder.
+        manifest: The same photos at another place; ``None`` for where they were.
+        teacher: The teacher's run folder at another place; ``None`` for where it was.
+        hooks: As in :func:`train`.
+        machinery: As in :func:`train`; it may differ from that of the beginning.
+
+    Returns:
+        The run; one that is finished already is returned as it is.
+
+    Raises:
+        UsageError: There is no run or checkpoint, another process trains it, or the photos are others.
+        DataError: Too many photos vanished.
+        OutputError: The folder cannot be written, or the disk is full; the last checkpoint is whole.
+        TrainingError: The loss is not finite, or memory ran out.
+        StoppedError: It was asked to stop; all is saved.
+    """
+    hooks, machinery = hooks or Hooks(), machinery or Machinery()
+    run = read_run(folder)
+    if run.status == "finished":
+        return run
+    import_keras()
+    with locked(folder / LOCK_NAME) if machinery.processes.is_main else contextlib.nullcontext():
+        if machinery.processes.is_main:
+            files.remove_leftovers(folder)
+        data = prepare_again(run, manifest)
+        machinery.processes.check_batch_size(run.recipe.batch_size)
+        machinery.processes.check_same("the run", f"{data.sha256} {run.history}")
+        teacher_folder = teacher or (Path(run.teacher) if run.teacher else None)
+        loaded_teacher = None if teacher_folder is None else load_teacher(teacher_folder)
+        if loaded_teacher is not None:
+            loaded_teacher.require_fit(run.recipe, run.labels)
+        trainer = Trainer(run, data, hooks, machinery, loaded_teacher)
+        trainer.restore()
+        trainer.record("running")
+        return trainer.go()

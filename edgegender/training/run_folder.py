@@ -7,6 +7,7 @@ import dataclasses
 import io
 import json
 import platform
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -16,15 +17,32 @@ from typing import TYPE_CHECKING, Any
 from edgegender import files
 from edgegender.entities import Preprocessing
 from edgegender.errors import UsageError
-from edgegender.training.architectures import build_model, whole_weights
-from edgegender.training.recipes import Recipe
+from edgegender.training.architectures import build_model, choose_scaling, to_serving_model
+from edgegender.training.distribution import alone
+from edgegender.training.recipes import Recipe, recipe_from_json
+from edgegender.training.start_weights import WEIGHTS_NAME
+from edgegender.training.weights_file import load_weights_into
 
 if TYPE_CHECKING:
     import keras
 
-RUN_SCHEMA = "edgegender.run/1"
+RUN_SCHEMA = "edgegender.run/2"
+_FIRST_SCHEMA = "edgegender.run/1"
 RUN_NAME = "run.json"
-WEIGHTS_NAME = "best.weights.h5"
+CHECKPOINT_NAME = "checkpoint.npz"
+DATA_NAME = "faces.csv"
+LOCK_NAME = ".lock"
+_PACKAGES = (
+    "edgegender",
+    "keras",
+    "tensorflow",
+    "jax",
+    "torch",
+    "numpy",
+    "opencv-python-headless",
+    "ai-edge-litert",
+)
+STATUSES = ("running", "finished", "stopped", "failed")
 
 
 @dataclass(frozen=True)
@@ -35,6 +53,7 @@ class EpochRecord:
         epoch: From 1.
         train_loss: Mean loss of the training batches, with label smoothing and weights, nats.
         train_accuracy: Of the augmented training photos, while the weights change.
+        train_f1: Of the positive label on the same; ``None`` in runs of the first versions.
         val_loss: Log loss on validation, nats.
         val_accuracy: On validation.
         val_f1: Of the positive label on validation.
@@ -46,6 +65,7 @@ class EpochRecord:
     epoch: int
     train_loss: float
     train_accuracy: float
+    train_f1: float | None
     val_loss: float
     val_accuracy: float
     val_f1: float
@@ -56,17 +76,24 @@ class EpochRecord:
 
 @dataclass(frozen=True)
 class Run:
-    """What a finished run folder holds.
+    """What a run folder holds.
 
     Args:
         folder: The run folder.
         recipe: As resolved.
         labels: The network's outputs in their order.
         positive_label: The label that F1 speaks of.
-        data_sha256: Of the manifest's rows that were learnt from.
+        data_sha256: Of the manifest's rows that are learnt from.
         history: One record an epoch.
-        best_epoch: The epoch whose weights were kept: the lowest validation loss.
-        environment: Python, packages and processor.
+        best_epoch: The epoch whose weights were kept: the lowest validation loss; 0 before the first one ended.
+        environment: Python, packages, processor, backend, device, revision.
+        status: One of ``STATUSES``; what a killed process leaves still says ``running``.
+        started: ISO 8601 time (UTC).
+        threshold: The positive label is answered from this score on, in (0, 1); chosen on validation.
+        weights_sha256: Of the kept weights; empty in runs of the first versions.
+        num_train_photos: Photos that are learnt from.
+        num_val_photos: Photos that choose the epoch.
+        teacher: The run folder that is distilled from; empty without one.
     """
 
     folder: Path
@@ -77,11 +104,18 @@ class Run:
     history: tuple[EpochRecord, ...]
     best_epoch: int
     environment: dict[str, str]
+    status: str = "finished"
+    started: str = ""
+    threshold: float = 0.5
+    weights_sha256: str = ""
+    num_train_photos: int = 0
+    num_val_photos: int = 0
+    teacher: str = ""
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """Input size and margin of the network."""
-        return Preprocessing(self.recipe.input_size_px, self.recipe.crop_margin)
+        """Input size, margin and scaling of the network."""
+        return Preprocessing(self.recipe.input_size_px, self.recipe.crop_margin, choose_scaling(self.recipe))
 
     @property
     def weights_file(self) -> Path:
@@ -90,14 +124,32 @@ class Run:
 
 
 def describe_environment() -> dict[str, str]:
-    """Returns versions of Python, the platform and the packages that decide a run."""
+    """Returns versions of Python, the platform and the packages that decide a run, and the revision of a checkout."""
     found = {"python": platform.python_version(), "platform": f"{platform.system()} {platform.machine()}"}
-    for package in ("edgegender", "keras", "tensorflow", "numpy", "opencv-python-headless", "ai-edge-litert"):
+    for package in _PACKAGES:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    revision = _git_revision(Path(__file__).resolve().parents[2])
+    return {**found, "git_revision": revision} if revision else found
+
+
+def _git(checkout: Path, *words: str) -> str:
+    command = ["git", "-C", str(checkout), *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)  # noqa: S603 - our own words
+    return done.stdout.strip()
+
+
+def _git_revision(checkout: Path) -> str:
+    """Returns the commit of a checkout, with a plus sign where files were changed; empty where there is none."""
+    if not (checkout / ".git").exists():
+        return ""
+    try:
+        is_changed = bool(_git(checkout, "status", "--porcelain", "--untracked-files=no"))
+        return _git(checkout, "rev-parse", "HEAD")[:12] + ("+" if is_changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def _history_csv(history: Sequence[EpochRecord]) -> str:
@@ -105,23 +157,26 @@ def _history_csv(history: Sequence[EpochRecord]) -> str:
     writer = csv.DictWriter(text, [field.name for field in dataclasses.fields(EpochRecord)], lineterminator="\n")
     writer.writeheader()
     for record in history:
-        writer.writerow({name: f"{value:.6g}" for name, value in dataclasses.asdict(record).items()})
+        cells = dataclasses.asdict(record).items()
+        writer.writerow({name: "" if value is None else f"{value:.6g}" for name, value in cells})
     return text.getvalue()
 
 
-def save_weights(run: Run, model: keras.Model) -> None:
-    """Writes a network's weights as the best of a run, whole or not at all.
+def save_weights(folder: Path, model: keras.Model) -> str:
+    """Writes a network's weights as the best of a run, whole or not at all, and returns their sha256.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    with files.replacing(run.weights_file) as temporary:
+    with files.replacing(folder / WEIGHTS_NAME) as temporary:
         named = temporary.with_suffix(".weights.h5")  # Keras insists on this ending
         try:
-            model.save_weights(named)
+            with alone():  # only one of several processes writes
+                model.save_weights(named)
             named.replace(temporary)
         finally:
             named.unlink(missing_ok=True)
+        return files.hash_file(temporary)
 
 
 def save_record(run: Run) -> None:
@@ -131,67 +186,74 @@ def save_record(run: Run) -> None:
         OutputError: A file cannot be written.
     """
     files.write_text(run.folder / "history.csv", _history_csv(run.history))
-    files.write_json(
-        run.folder / RUN_NAME,
-        {
-            "schema": RUN_SCHEMA,
-            "recipe": dataclasses.asdict(run.recipe),
-            "labels": list(run.labels),
-            "positive_label": run.positive_label,
-            "data_sha256": run.data_sha256,
-            "best_epoch": run.best_epoch,
-            "environment": run.environment,
-            "history": [dataclasses.asdict(record) for record in run.history],
-        },
-    )
+    files.write_json(run.folder / RUN_NAME, run_to_json(run))
+
+
+def run_to_json(run: Run) -> dict[str, object]:
+    """Returns a run's record as it is stored."""
+    values = dataclasses.asdict(run)
+    del values["folder"]
+    return {"schema": RUN_SCHEMA, **values}
 
 
 def _parse_run(folder: Path, values: dict[str, Any]) -> Run:
-    run = Run(
-        folder,
-        Recipe(**values["recipe"]),
-        tuple(values["labels"]),
-        values["positive_label"],
-        values["data_sha256"],
-        tuple(EpochRecord(**record) for record in values["history"]),
-        values["best_epoch"],
-        dict(values["environment"]),
-    )
+    named = {name: value for name, value in values.items() if name not in ("schema", "history", "recipe")}
+    history = tuple(EpochRecord(**{"train_f1": None, **record}) for record in values["history"])
+    run = Run(folder=folder, recipe=recipe_from_json(values["recipe"]), history=history, **named)
+    run = dataclasses.replace(run, labels=tuple(run.labels), environment=dict(run.environment))
+    texts = (*run.labels, run.status, run.started, run.data_sha256, run.weights_sha256, run.teacher)
     is_sound = (
         isinstance(values["labels"], list)
-        and all(isinstance(label, str) for label in run.labels)
+        and all(isinstance(text, str) for text in texts)
         and len(set(run.labels)) == len(run.labels) >= 2
         and run.positive_label in run.labels
-        and 1 <= run.best_epoch <= len(run.history)
+        and run.status in STATUSES
+        and 0 <= run.best_epoch <= len(run.history)
+        and 0 < run.threshold < 1
+        and min(run.num_train_photos, run.num_val_photos) >= 0
     )
     if not is_sound:
         raise ValueError("a value is out of its range")
     return run
 
 
-def load_run(folder: Path) -> Run:
-    """Returns what a run folder says about itself; the weights are not read.
+def read_run(folder: Path) -> Run:
+    """Returns what a run folder says about itself, also before its first epoch ended; the weights are not read.
 
     Raises:
-        UsageError: The folder holds no finished epoch.
+        UsageError: The folder holds no run, or a damaged one.
     """
     file = folder / RUN_NAME
     try:
         values = json.loads(file.read_text("utf-8"))
-        if values["schema"] != RUN_SCHEMA:
+        if values["schema"] not in (RUN_SCHEMA, _FIRST_SCHEMA):
             raise UsageError(f"Expected {RUN_SCHEMA}, got {values['schema']} ({file}).", hint="Update edgegender.")
-        run = _parse_run(folder, values)
+        return _parse_run(folder, values)
     except OSError as error:
         raise UsageError(
             f"Expected a run folder, got none at {folder}.",
             hint="Make one with: edgegender train --data faces.csv",
         ) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, UsageError):
             raise
         raise UsageError(
             f"Expected the record of a run, got a damaged one ({file}).", hint="Train it again."
         ) from error
+
+
+def load_run(folder: Path) -> Run:
+    """Returns what a run folder with at least one finished epoch says about itself; the weights are not read.
+
+    Raises:
+        UsageError: The folder holds no run, a damaged one, or no finished epoch.
+    """
+    run = read_run(folder)
+    if not run.best_epoch:
+        raise UsageError(
+            f"Expected a run with a finished epoch, got one that stopped before ({folder}).",
+            hint=f"Go on with: edgegender train --resume {folder}",
+        )
     if not run.weights_file.is_file():
         raise UsageError(f"Expected the weights of a run, got none ({run.weights_file}).", hint="Train it again.")
     return run
@@ -200,16 +262,18 @@ def load_run(folder: Path) -> Run:
 def load_model(run: Run) -> keras.Model:
     """Returns the run's network, built from code, with the best epoch's weights.
 
+    Returns:
+        A Keras model from scaled inputs to (batch, labels) scores that sum to one, whatever it was trained with.
+
     Raises:
-        UsageError: The weights belong to another network or are damaged.
+        UsageError: The weights belong to another network, were altered, or are damaged.
     """
     recipe = dataclasses.replace(run.recipe, start_weights="none")
-    model = build_model(recipe, len(run.labels))
-    try:
-        with whole_weights():
-            model.load_weights(run.weights_file)
-    except ValueError as error:
+    if run.weights_sha256 and files.hash_file(run.weights_file) != run.weights_sha256:
         raise UsageError(
-            f"Expected the weights of this run, got others ({run.weights_file}).", hint="Train it again."
-        ) from error
-    return model
+            f"Expected the weights that the run recorded, got others ({run.weights_file}).",
+            hint=f"Where training was killed, go on with: edgegender train --resume {run.folder}",
+        )
+    model = build_model(recipe, len(run.labels))
+    load_weights_into(model, run.weights_file, expected="the weights of this run", hint="Train it again.")
+    return to_serving_model(model, len(run.labels))

@@ -22,11 +22,10 @@ from edgegender.data.manifest import ManifestRow
 from edgegender.data.manifest_file import write_manifest
 from edgegender.files import hash_file
 from edgegender.runtime.model_file import read_model
-from edgegender.training.run_folder import load_run
 from tests.cli.commands import TIMEOUT_S, Answer, check_error, check_no_parts, environment, run_apart, snapshot
 from tests.pictures import noise, write_photo
 from tests.tiny_model import build_tiny_model
-from tests.trained_run import OVERRIDES, TrainedRun, trained
+from tests.trained_run import TrainedRun, trained
 
 __all__ = ["trained"]
 
@@ -307,22 +306,6 @@ def test_a_terminated_command_cleans_up_too(walls: Path, tmp_path: Path) -> None
         answer = interrupt(process, signal.SIGTERM)
     assert answer.code == 143
     assert answer.err == ""
-    check_no_parts(tmp_path)
-
-
-@pytest.mark.tensorflow
-def test_ctrl_c_in_training_keeps_the_best_epoch(trained: TrainedRun, tmp_path: Path) -> None:
-    pytest.importorskip("tensorflow", reason="the [train] extra is not installed")
-    settings = [word for override in (*OVERRIDES, "epochs=1000") for word in ("--set", override)]
-    words = ("train", "--recipe", "demo", *settings, "--data", trained.manifest_path, "-o", "run")
-    with started(edgegender(*words), tmp_path) as process:
-        assert process.stderr is not None
-        line = process.stderr.readline()
-        assert line.startswith("epoch 1:"), line
-        answer = interrupt(process)
-    check_interrupted(answer)
-    run = load_run(tmp_path / "run")
-    assert 1 <= run.best_epoch <= len(run.history)
     check_no_parts(tmp_path)
 
 

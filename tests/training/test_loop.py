@@ -16,10 +16,13 @@ from edgegender.data.manifest import Manifest, ManifestRow
 from edgegender.data.manifest_file import read_manifest
 from edgegender.errors import DataError, OutputError, TrainingError, UsageError
 from edgegender.metrics import log_loss
-from edgegender.training import loop
+from edgegender.training import trainer, validation
 from edgegender.training.dataset import to_samples
-from edgegender.training.loop import choose_positive, hash_rows, predict_scores, train
-from edgegender.training.run_folder import EpochRecord, describe_environment, load_model, load_run
+from edgegender.training.hooks import Hooks
+from edgegender.training.loop import train
+from edgegender.training.preparation import choose_positive, hash_rows
+from edgegender.training.run_folder import EpochRecord, describe_environment, load_model, load_run, read_run
+from edgegender.training.validation import predict_scores
 from tests.pictures import gradient, noise, write_photo
 from tests.trained_run import EPOCHS, TrainedRun, small_recipe, write_drawn_set
 
@@ -49,7 +52,7 @@ def part_files(folder: Path) -> list[Path]:
 
 def test_a_run_folder_holds_the_record_the_history_and_the_weights(trained: TrainedRun) -> None:
     names = {file.name for file in trained.run.folder.iterdir()}
-    assert names == {"run.json", "history.csv", "best.weights.h5"}
+    assert names == {"run.json", "history.csv", "best.weights.h5", "checkpoint.npz", "faces.csv", ".lock"}
 
 
 def test_the_network_has_learnt_the_drawings(trained: TrainedRun) -> None:
@@ -73,13 +76,16 @@ def test_the_kept_weights_give_the_best_epochs_validation_loss(trained: TrainedR
 
 def test_the_record_says_what_was_learnt_from_and_where(trained: TrainedRun) -> None:
     record = json.loads((trained.run.folder / "run.json").read_text())
-    assert record["schema"] == "edgegender.run/1"
+    assert record["schema"] == "edgegender.run/2"
     assert record["labels"] == ["female", "male"]
     assert record["positive_label"] == "male"
     assert record["recipe"] == dataclasses.asdict(small_recipe())
     assert record["data_sha256"] == hash_rows(trained.manifest.select(split="train"))
     assert {"python", "edgegender", "keras", "tensorflow", "numpy"} <= set(record["environment"])
-    assert record["environment"] == describe_environment()
+    assert describe_environment().items() <= record["environment"].items()
+    assert record["environment"]["backend"] == keras.config.backend()
+    assert {"backend_version", "device", "precision", "processes"} <= set(record["environment"])
+    assert (record["num_train_photos"], record["num_val_photos"], record["status"]) == (144, 36, "finished")
 
 
 def test_the_history_has_a_line_an_epoch_in_csv_too(trained: TrainedRun) -> None:
@@ -88,6 +94,7 @@ def test_the_history_has_a_line_an_epoch_in_csv_too(trained: TrainedRun) -> None
     assert [int(row["epoch"]) for row in rows] == list(range(1, EPOCHS + 1))
     for row, record in zip(rows, trained.run.history, strict=True):
         for name, value in dataclasses.asdict(record).items():
+            assert value is not None
             assert float(row[name]) == pytest.approx(value, rel=1e-5)  # six digits are written
 
 
@@ -128,29 +135,12 @@ def test_a_mobilenetv2_learns_drawn_faces_from_random_weights(trained: TrainedRu
     assert max(record.val_accuracy for record in run.history) >= 26 / 36
 
 
-def test_the_rate_climbs_then_falls_to_nothing() -> None:
-    recipe = small_recipe("warmup_fraction=0.1", "learning_rate=0.01")
-    rate = loop._cosine(recipe, 100)
-    rates = [rate(step) for step in range(100)]
-    assert rates[:10] == sorted(rates[:10])
-    assert rates[10:] == sorted(rates[10:], reverse=True)
-    assert max(rates) == pytest.approx(0.01, rel=1e-5)  # the floor of 1e-8 is added to it
-    assert 0 < rates[-1] < 0.01 / 1000
-    assert rates[0] == pytest.approx(0.001)
-
-
-@pytest.mark.parametrize("steps", [1, 2, 3])
-def test_the_rate_is_positive_in_the_shortest_runs(steps: int) -> None:
-    rate = loop._cosine(small_recipe("warmup_fraction=0.5", "learning_rate=0.001"), steps)
-    assert all(0 < rate(step) <= 0.0011 for step in range(steps))
-
-
 # What goes wrong while it runs
 
 
 def spoiling(monkeypatch: pytest.MonkeyPatch, spoil: Callable[[int, dict[str, float]], None]) -> None:
     """Lets ``spoil(step, logs)`` alter what each training step returns; steps count from 1 through all epochs."""
-    build = loop.build_model
+    build = trainer.build_model
 
     def build_spoiled(*arguments: object, **options: object) -> object:
         model = build(*arguments, **options)  # type: ignore[arg-type]
@@ -165,7 +155,7 @@ def spoiling(monkeypatch: pytest.MonkeyPatch, spoil: Callable[[int, dict[str, fl
         model.train_on_batch = train_on_batch
         return model
 
-    monkeypatch.setattr(loop, "build_model", build_spoiled)
+    monkeypatch.setattr(trainer, "build_model", build_spoiled)
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
@@ -181,7 +171,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_best_weights(
         train(small_set, small_recipe("batch_size=8"), tmp_path / "run")
     assert "learning_rate" in caught.value.hint
     kept = load_run(tmp_path / "run")
-    assert (kept.best_epoch, len(kept.history)) == (1, 1)
+    assert (kept.best_epoch, len(kept.history), kept.status) == (1, 1, "failed")
     assert load_model(kept).count_params() > 0
     assert not part_files(tmp_path)
 
@@ -197,7 +187,8 @@ def test_ctrl_c_in_the_second_epoch_leaves_the_first_one_whole(
     spoiling(monkeypatch, spoil)
     with pytest.raises(KeyboardInterrupt):
         train(small_set, small_recipe("batch_size=8"), tmp_path / "run")
-    assert load_run(tmp_path / "run").best_epoch == 1
+    kept = load_run(tmp_path / "run")
+    assert (kept.best_epoch, kept.status) == (1, "stopped")
     assert not part_files(tmp_path)
 
 
@@ -211,7 +202,10 @@ def test_ctrl_c_while_weights_are_written_leaves_no_half_file(
     monkeypatch.setattr(keras.Model, "save_weights", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(small_set, small_recipe("batch_size=8"), tmp_path / "run")
-    assert not list((tmp_path / "run").iterdir())
+    assert {file.name for file in (tmp_path / "run").iterdir()} == {
+        "run.json", "history.csv", "checkpoint.npz", "faces.csv", ".lock"
+    }  # fmt: skip
+    assert read_run(tmp_path / "run").best_epoch == 0
 
 
 def test_validation_scores_that_are_no_numbers_end_the_run(
@@ -220,7 +214,7 @@ def test_validation_scores_that_are_no_numbers_end_the_run(
     def broken(*_: object) -> tuple[np.ndarray, np.ndarray]:
         return np.full((2, 2), np.nan), np.array([0, 1])
 
-    monkeypatch.setattr(loop, "predict_scores", broken)
+    monkeypatch.setattr(validation, "predict_scores", broken)
     with pytest.raises(TrainingError, match="Expected finite validation scores, got NaN") as caught:
         train(small_set, small_recipe("batch_size=8"), tmp_path / "run")
     assert caught.value.hint
@@ -249,7 +243,7 @@ def test_a_folder_with_a_run_in_it_is_refused_and_untouched(trained: TrainedRun)
     before = (trained.run.folder / "run.json").read_bytes()
     with pytest.raises(UsageError, match="Expected a new run folder, got one with a run in it") as caught:
         train(trained.manifest, small_recipe(), trained.run.folder)
-    assert caught.value.hint == "Choose another -o."
+    assert caught.value.hint.startswith("Choose another -o, or go on with: edgegender train --resume ")
     assert (trained.run.folder / "run.json").read_bytes() == before
 
 
@@ -289,7 +283,7 @@ def test_a_positive_label_that_does_not_exist_is_refused(small_set: Manifest, tm
 def test_a_folder_that_cannot_be_made_is_refused_before_the_network_is_built(
     small_set: Manifest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "build_model", lambda *_, **__: pytest.fail("too late"))
+    monkeypatch.setattr(trainer, "build_model", lambda *_, **__: pytest.fail("too late"))
     with pytest.raises(OutputError, match="Expected to write /proc/none/run"):
         train(small_set, small_recipe(), Path("/proc/none/run"))
 
@@ -304,7 +298,9 @@ def test_photos_that_cannot_be_read_are_told_and_left_out(tmp_path: Path) -> Non
         rows.append(ManifestRow(file.name, label, split))
     skipped: list[Path] = []
     recipe = small_recipe("epochs=1", "batch_size=8")
-    run = train(Manifest.from_rows(tmp_path, tuple(rows)), recipe, tmp_path / "run", on_skip=skipped.append)
+    run = train(
+        Manifest.from_rows(tmp_path, tuple(rows)), recipe, tmp_path / "run", hooks=Hooks(on_skip=skipped.append)
+    )
     assert [file.name for file in skipped] == ["3.png", "17.png"]
     assert run.positive_label == "b"
     assert len(run.history) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from edgegender.errors import UsageError
 from edgegender.training import run_folder
-from edgegender.training.run_folder import Run, load_model, load_run
+from edgegender.training.run_folder import Run, load_model, load_run, read_run
 from tests.trained_run import TrainedRun
 
 pytest.importorskip("keras", reason="the [train] extra is not installed")
@@ -42,7 +43,7 @@ def altered(**changes: object) -> Callable[[dict[str, object]], object]:
         lambda _: [],
         lambda _: None,
         lambda record: {name: value for name, value in record.items() if name != "recipe"},
-        altered(schema="edgegender.run/2"),
+        altered(schema="edgegender.run/3"),
         altered(recipe={}),
         altered(recipe={"name": "x", "later": 1}),
         altered(recipe=None),
@@ -95,14 +96,60 @@ def test_a_run_without_its_weights_is_refused(trained: TrainedRun, tmp_path: Pat
 def test_damaged_weights_are_refused(trained: TrainedRun, tmp_path: Path, content: bytes | None) -> None:
     whole = trained.run.weights_file.read_bytes()
     (tmp_path / "best.weights.h5").write_bytes(whole[: len(whole) // 2] if content is None else content)
-    with pytest.raises(UsageError, match="Expected the weights of this run, got others"):
-        load_model(dataclasses.replace(trained.run, folder=tmp_path))
+    moved = dataclasses.replace(trained.run, folder=tmp_path)
+    with pytest.raises(UsageError, match="Expected the weights that the run recorded, got others") as caught:
+        load_model(moved)
+    assert "--resume" in caught.value.hint
+    with pytest.raises(UsageError, match="Expected "):  # runs of the first versions recorded no hash
+        load_model(dataclasses.replace(moved, weights_sha256=""))
 
 
 def test_weights_of_another_network_are_refused(trained: TrainedRun) -> None:
     wider = dataclasses.replace(trained.run, recipe=dataclasses.replace(trained.run.recipe, alpha=1.0))
     with pytest.raises(UsageError, match="Expected the weights of this run, got others"):
         load_model(wider)
+
+
+def test_a_run_of_the_first_version_is_still_read(trained: TrainedRun, tmp_path: Path) -> None:
+    record = json.loads((trained.run.folder / "run.json").read_text())
+    for name in ("status", "started", "threshold", "weights_sha256", "num_train_photos", "num_val_photos", "teacher"):
+        del record[name]
+    for name in ("hidden_units", "output", "schedule", "loss", "frozen_epochs", "split", "scaling", "about"):
+        del record["recipe"][name]
+    for epoch in record["history"]:
+        del epoch["train_f1"]
+    (tmp_path / "run.json").write_text(json.dumps({**record, "schema": "edgegender.run/1"}))
+    (tmp_path / "best.weights.h5").touch()
+    run = load_run(tmp_path)
+    assert (run.status, run.threshold, run.recipe.schedule, run.recipe.output) == ("finished", 0.5, "cosine", "softmax")
+    assert run.preprocessing.scaling == "tf"
+    assert [epoch.train_f1 for epoch in run.history] == [None] * len(trained.run.history)
+
+
+def test_a_run_that_stopped_before_its_first_epoch_ended_is_told_apart(trained: TrainedRun, tmp_path: Path) -> None:
+    record = json.loads((trained.run.folder / "run.json").read_text())
+    record.update(history=[], best_epoch=0, status="stopped", weights_sha256="")
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    assert read_run(tmp_path).best_epoch == 0
+    with pytest.raises(UsageError, match="Expected a run with a finished epoch") as caught:
+        load_run(tmp_path)
+    assert caught.value.hint == f"Go on with: edgegender train --resume {tmp_path}"
+
+
+def test_the_revision_is_that_of_a_checkout_and_marks_changes(tmp_path: Path) -> None:
+    assert run_folder._git_revision(tmp_path) == ""
+
+    def git(*words: str) -> None:
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True, capture_output=True)
+
+    git("init")
+    (tmp_path / "file").write_text("one")
+    git("add", "file")
+    git("-c", "user.name=x", "-c", "user.email=x@x", "commit", "-m", "one")
+    revision = run_folder._git_revision(tmp_path)
+    assert len(revision) == 12
+    (tmp_path / "file").write_text("two")
+    assert run_folder._git_revision(tmp_path) == f"{revision}+"
 
 
 def test_a_network_is_built_without_its_start_weights(trained: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
