@@ -65,6 +65,8 @@ def _format_accuracy(run: Run) -> str:
 
 
 def _figure_rows(runs: Sequence[Run]) -> list[list[str]]:
+    from edgegender.training.run_folder import current_status
+
     def row(name: str, make: Callable[[Run], str]) -> list[str]:
         return [name, *(make(run) for run in runs)]
 
@@ -77,7 +79,7 @@ def _figure_rows(runs: Sequence[Run]) -> list[list[str]]:
     rows = [
         row("training photos", lambda run: f"{run.num_train_photos:,}" if run.num_train_photos else NOT_KNOWN),
         row("validation photos", lambda run: f"{run.num_val_photos:,}" if run.num_val_photos else NOT_KNOWN),
-        row("status", lambda run: run.status),
+        row("status", current_status),
         row("epochs", lambda run: f"{len(run.history)} of {run.recipe.epochs}"),
         row("kept epoch", lambda run: str(run.best_epoch or NOT_KNOWN)),
         row("accuracy %", _format_accuracy),

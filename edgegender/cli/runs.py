@@ -62,6 +62,7 @@ def name_run(run: Run) -> str:
 def run_figures(run: Run) -> dict[str, object]:
     """Returns a run's line of the list as plain values; ``None`` where nothing is known yet."""
     from edgegender.cli.recipe_list import describe_network
+    from edgegender.training.run_folder import current_status
 
     best = best_record(run)
     return {
@@ -73,7 +74,7 @@ def run_figures(run: Run) -> dict[str, object]:
         "num_val_photos": run.num_val_photos or None,
         "epochs": len(run.history),
         "epochs_wanted": run.recipe.epochs,
-        "status": run.status,
+        "status": current_status(run),
         "best_epoch": run.best_epoch,
         "val_loss": best.val_loss if best else None,
         "val_accuracy": best.val_accuracy if best else None,
@@ -177,7 +178,7 @@ def _cells(run: Run) -> list[str]:
         *(str(figures[name]) for name in ("folder", "recipe", "network")),
         run.data_sha256[:8],
         f"{len(run.history)}/{run.recipe.epochs}",
-        run.status,
+        str(figures["status"]),
         str(run.best_epoch) if best else NOT_KNOWN,
         f"{100 * best.val_accuracy:.2f}" if best else NOT_KNOWN,
         f"{100 * best.val_f1:.2f}" if best else NOT_KNOWN,
@@ -215,7 +216,7 @@ def command(folders: tuple[Path, ...], sort: str, is_compared: bool, as_json: bo
     """List the training runs in each FOLDER and four levels below it, by default the current one.
 
     Accuracy and F1 are those of the kept epoch on its validation photos. Runs with another value under "photos" learnt
-    from other photos. A run whose process was killed still says running: edgegender train --resume RUN goes on.
+    from other photos. A run that was stopped, killed or failed goes on with: edgegender train --resume RUN
 
     Two or more run folders, or --compare: only the recipe's keys, versions and devices that differ, and the figures
     side by side.

@@ -170,6 +170,8 @@ def _start_jax(coordinator: str | None, num_processes: int | None, process_index
         "shutdown_timeout_seconds": _SHUTDOWN_TIMEOUT_S,
         "cluster_detection_method": None if coordinator is None else "deactivate",
     }
+    # JAX takes SIGTERM for itself otherwise, and who wants to save on it never hears
+    jax.config.update("jax_enable_preemption_service", False)  # noqa: FBT003 - JAX's signature
     known = inspect.signature(jax.distributed.initialize).parameters  # the last line for Python 3.10 has fewer
     try:
         jax.distributed.initialize(**{name: value for name, value in options.items() if name in known})

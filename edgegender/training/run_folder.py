@@ -20,6 +20,7 @@ from edgegender.errors import UsageError
 from edgegender.training.architectures import build_model, choose_scaling, to_serving_model
 from edgegender.training.distribution import alone
 from edgegender.training.recipes import Recipe, recipe_from_json
+from edgegender.training.run_lock import is_locked
 from edgegender.training.start_weights import WEIGHTS_NAME
 from edgegender.training.weights_file import load_weights_into
 
@@ -240,6 +241,13 @@ def read_run(folder: Path) -> Run:
         raise UsageError(
             f"Expected the record of a run, got a damaged one ({file}).", hint="Train it again."
         ) from error
+
+
+def current_status(run: Run) -> str:
+    """Returns a run's status; ``killed`` when its record says running and no process of this machine trains it."""
+    if run.status == "running" and not is_locked(run.folder / LOCK_NAME):
+        return "killed"
+    return run.status
 
 
 def load_run(folder: Path) -> Run:

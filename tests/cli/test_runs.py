@@ -17,6 +17,7 @@ from edgegender.errors import UsageError
 from edgegender.metrics import wilson_interval
 from edgegender.training.recipes import load_recipe
 from edgegender.training.run_folder import EpochRecord, Run, save_record
+from edgegender.training.run_lock import locked
 from tests.cli.commands import check_error, environment, run_here
 
 ENVIRONMENT = {"python": "3.11.7", "keras": "3.15.1", "backend": "tensorflow", "device": "CPU", "git_revision": "aa"}
@@ -73,8 +74,10 @@ def test_a_run_is_a_line_with_its_recipe_network_photos_and_figures(runs, tmp_pa
 
 def test_a_run_before_its_first_epoch_has_no_figures_yet(runs, tmp_path):
     write_run(tmp_path / "new", history=(), best_epoch=0, status="running", started="")
-    answer = runs()
+    with locked(tmp_path / "new" / ".lock"):
+        answer = runs()
     assert answer.out.splitlines()[1].split()[7:] == ["0/8", "running", *"––––––"]
+    assert runs().out.splitlines()[1].split()[8] == "killed"  # nobody holds the lock any more
     listed = as_json(runs("--json"))["runs"][0]
     assert (listed["val_accuracy"], listed["images_per_second"], listed["best_epoch"]) == (None, None, 0)
 

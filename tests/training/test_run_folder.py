@@ -13,6 +13,7 @@ import pytest
 from edgegender.errors import UsageError
 from edgegender.training import run_folder
 from edgegender.training.run_folder import Run, load_model, load_run, read_run
+from edgegender.training.run_lock import locked
 from tests.trained_run import TrainedRun
 
 pytest.importorskip("keras", reason="the [train] extra is not installed")
@@ -134,6 +135,14 @@ def test_a_run_that_stopped_before_its_first_epoch_ended_is_told_apart(trained: 
     with pytest.raises(UsageError, match="Expected a run with a finished epoch") as caught:
         load_run(tmp_path)
     assert caught.value.hint == f"Go on with: edgegender train --resume {tmp_path}"
+
+
+def test_a_run_whose_process_is_gone_was_killed(trained: TrainedRun, tmp_path: Path) -> None:
+    running = dataclasses.replace(trained.run, folder=tmp_path, status="running")
+    assert run_folder.current_status(running) == "killed"
+    with locked(tmp_path / run_folder.LOCK_NAME):
+        assert run_folder.current_status(running) == "running"
+    assert run_folder.current_status(dataclasses.replace(running, status="stopped")) == "stopped"
 
 
 def test_the_revision_is_that_of_a_checkout_and_marks_changes(tmp_path: Path) -> None:
