@@ -121,7 +121,7 @@ class WorkerError(EdgeGenderError, RuntimeError):
 
 
 class TrainingError(EdgeGenderError, RuntimeError):
-    """Training cannot go on: the loss is not finite or memory ran out."""
+    """Training cannot go on: the loss is not finite, memory ran out, the GPU or another process is not there."""
 
     exit_code = 3
 

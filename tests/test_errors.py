@@ -24,6 +24,7 @@ ALL_ERRORS: list[EdgeGenderError] = [
     errors.ResultFileError("message", hint="hint"),
     errors.MeasurementError("message", hint="hint"),
     errors.WorkerError("message", hint="hint"),
+    errors.StoppedError("message", hint="hint"),
     errors.MissingDependencyError("tensorflow", extra="train"),
 ]
 
@@ -52,6 +53,7 @@ def test_every_error_class_of_the_module_is_in_this_file() -> None:
         (errors.ResultFileError, ValueError, 1),
         (errors.MeasurementError, RuntimeError, 3),
         (errors.WorkerError, RuntimeError, 3),
+        (errors.StoppedError, RuntimeError, 130),
         (errors.MissingDependencyError, ImportError, 3),
     ],
 )

@@ -104,6 +104,9 @@ def _print_conversion(conversion: Conversion) -> None:
 @click.option("--representative", default=500, show_default=True, help="Photos for calibration, drawn by label.")
 @click.option("--representative-split", default="train", show_default=True, help="Where they are drawn from.")
 @click.option("--evaluation-split", default="test", show_default=True, help="Where float and int8 are compared.")
+@click.option(
+    "--validation-split", help='Where temperature and "unsure" band are fitted.  [default: what the run validated on]'
+)
 @click.option("--max-drop", default=0.5, show_default=True, help="Largest accepted fall of accuracy, points.")
 @click.option("--seed", default=0, show_default=True, help="Of the draw.")
 @click.option("--name", default="", help="Short name of the model.")
@@ -117,6 +120,7 @@ def command(
     representative: int,
     representative_split: str,
     evaluation_split: str,
+    validation_split: str | None,
     max_drop: float,
     seed: int,
     name: str,
@@ -147,6 +151,9 @@ def command(
         raise UsageError(f"Expected a file name ending in .tflite, got {target}.")
     require_writable(target)
     run = load_run(run_folder)
+    validation_split = require_choice(validation_split or run.recipe.validation_split, SPLITS, "--validation-split")
+    if validation_split == evaluation_split:
+        warn(f"temperature and band are fitted on the photos they are measured on (split {evaluation_split})")
     manifest = read_manifest(data_path)
     evaluation_rows = manifest.select(split=evaluation_split)
     if not len(evaluation_rows):
@@ -162,7 +169,7 @@ def command(
     )
     model = load_model(run)
     note("measuring the float network …")
-    validation = _measure(run, model, manifest.select(split="val"))
+    validation = _measure(run, model, manifest.select(split=validation_split))
     evaluation = _measure(run, model, evaluation_rows)
     note("quantizing …")
     template = ModelMetadata(

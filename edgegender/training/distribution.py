@@ -10,6 +10,8 @@ import contextlib
 import hashlib
 import inspect
 import re
+import signal
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeVar
@@ -171,7 +173,8 @@ def _start_jax(coordinator: str | None, num_processes: int | None, process_index
         "cluster_detection_method": None if coordinator is None else "deactivate",
     }
     # JAX takes SIGTERM for itself otherwise, and who wants to save on it never hears
-    jax.config.update("jax_enable_preemption_service", False)  # noqa: FBT003 - JAX's signature
+    if hasattr(jax.config, "jax_enable_preemption_service"):
+        jax.config.update("jax_enable_preemption_service", False)  # noqa: FBT003 - JAX's signature
     known = inspect.signature(jax.distributed.initialize).parameters  # the last line for Python 3.10 has fewer
     try:
         jax.distributed.initialize(**{name: value for name, value in options.items() if name in known})
@@ -180,6 +183,13 @@ def _start_jax(coordinator: str | None, num_processes: int | None, process_index
             f"Expected JAX to find the other processes, got: {str(error).splitlines()[0]}",
             hint="Name them with --coordinator, --num-processes and --process-index.",
         ) from error
+
+
+def _take_back_signals() -> None:
+    """Gives SIGTERM back to Python's handler: the last JAX for Python 3.10 takes it and cannot be told not to."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _require_jax() -> None:
@@ -242,6 +252,7 @@ def distributed(
         with _told_lost_process():
             processes = Processes(jax.process_index(), jax.process_count(), len(devices))
             processes.any(flag=False)  # connects them while all are here: gloo waits for half a minute only
+            _take_back_signals()
             yield processes
             if is_several:
                 jax.distributed.shutdown()
