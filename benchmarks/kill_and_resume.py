@@ -3,9 +3,9 @@
 Run: python benchmarks/kill_and_resume.py -o benchmarks/kill_and_resume.json [--kills 10]
 
 Drawn faces, TensorFlow on the CPU in deterministic mode. A checkpoint is written every second; SIGKILL comes at a
-random moment after the first checkpoint of each process, so that all that a process did since its last checkpoint is lost.
-At the end the last weights, the optimizer's state, the kept weights and the history of both runs must be the same to
-the bit; a second run that nobody killed shows that the same seed gives the same history.
+random moment after the first checkpoint of each process, so that all that a process did since its last checkpoint is
+lost. At the end the last weights, the optimizer's state, the kept weights and the history of both runs must be the same
+to the bit; a second run that nobody killed shows that the same seed gives the same history.
 """
 
 from __future__ import annotations
@@ -70,19 +70,19 @@ def progress_of(folder: Path) -> tuple[int, int]:
     return progress["epoch"], progress["step"]
 
 
-def kill_once(words: list[str], folder: Path, rng: np.random.Generator) -> dict[str, object] | None:
-    """Starts a training and kills it; returns where it stood, or nothing when it had ended before."""
+def kill_once(words: list[str], folder: Path, delay_s: float) -> dict[str, object] | None:
+    """Starts a training and kills it some time after its first checkpoint; nothing when it had ended before."""
     process = start([*words, "--checkpoint-every", "1"])
     before = stamp(folder / "checkpoint.npz")
     while process.poll() is None and stamp(folder / "checkpoint.npz") == before:
         time.sleep(0.01)
-    time.sleep(rng.uniform(0, 2))
+    time.sleep(delay_s)
     if process.poll() is not None:
         return None
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     epoch, step = progress_of(folder)
-    return {"checkpoint_epoch": epoch, "checkpoint_step": step}
+    return {"delay_s": round(delay_s, 3), "checkpoint_epoch": epoch, "checkpoint_step": step}
 
 
 def history(folder: Path) -> list[dict[str, str]]:
@@ -112,10 +112,12 @@ def measure(name: str, data: Path, base: Path, kills: int) -> dict[str, object]:
     for folder in ("whole", "again"):
         if start(command(name, data, base / folder)).wait() != 0:
             sys.exit(f"error: the run {folder} of {name} failed")
+    # so that the kills are spread over the run, and it seldom ends before the last of them
+    longest_s = 1.3 / kills * sum(record.seconds for record in load_run(base / "again").history)
     killed: list[dict[str, object]] = []
     words = command(name, data, base / "killed")
     while len(killed) < kills:
-        found = kill_once(words, base / "killed", rng)
+        found = kill_once(words, base / "killed", rng.uniform(0, longest_s))
         if found is None:
             sys.exit(f"error: {name} ended after {len(killed)} kills: give it more epochs")
         killed.append(found)

@@ -18,11 +18,12 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 CARD = (ROOT / "edgegender" / "models" / "default.md").read_text("utf-8")
 MAKING = (ROOT / "benchmarks" / "embedded-default" / "README.md").read_text("utf-8")
+TRAINING = (ROOT / "docs" / "training.md").read_text("utf-8")
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/**/*.md")]
 
 
 def commands(text: str) -> list[str]:
-    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    blocks = re.findall(r"```sh\n(.*?)```", text.replace("\\\n", ""), re.DOTALL)
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
     return [
         line.removeprefix("~/eg/bin/") for line in lines if line.removeprefix("~/eg/bin/").startswith("edgegender ")
@@ -40,13 +41,14 @@ def parse(words: list[str]) -> None:
     command.make_context(command.name or "", words, parent=context)
 
 
-@pytest.mark.parametrize("line", [*commands(README), *commands(MAKING)])
+@pytest.mark.parametrize("line", [*commands(README), *commands(MAKING), *commands(TRAINING)])
 def test_a_documented_command_parses(line: str) -> None:
     parse(shlex.split(line)[1:])
 
 
 def test_the_readme_has_commands_to_parse() -> None:
     assert len(commands(README)) >= 12
+    assert sum("--coordinator" in line for line in commands(TRAINING)) == 2
 
 
 def test_an_unknown_option_would_be_noticed() -> None:

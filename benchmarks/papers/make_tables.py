@@ -74,7 +74,7 @@ def hamza_lines() -> list[str]:
     lines = [
         "## Hamza 2025: MobileNetV2, focal loss, 8 epochs",
         "",
-        f"{describe('hamza2025')}. Data: biggest_gender, the paper's own set, less exact duplicates and label conflicts.",
+        f"{describe('hamza2025')}. Data: biggest_gender, the paper's own, less exact duplicates and label conflicts.",
         "",
         "| epoch | train loss: paper | here | train F1: paper | here | validation loss: paper | here | validation F1: "
         "paper | here |",
@@ -110,8 +110,8 @@ def tareq_lines() -> list[str]:
     lines = [
         "## Tareq 2025: generated faces",
         "",
-        "The paper's set has no public copy; generated_faces (4,000 GAN portraits, less exact duplicates) stands in, so "
-        "that the figures can be compared with each other, not with the paper's.",
+        "The paper's set has no public copy; generated_faces (4,000 GAN portraits, less exact duplicates) stands in, "
+        "so that the figures can be compared with each other, not with the paper's.",
         "",
         "| run | | train accuracy | test accuracy, % | weighted precision | recall | F1 |",
         "|---|---|---|---|---|---|---|",
@@ -146,7 +146,7 @@ def render() -> str:
         "# Both papers' recipes, run for real",
         "",
         "Made by `python benchmarks/papers/make_tables.py` from the records in this folder; each folder has the run's "
-        "record, its history, its evaluation and its figures. MobileNetV2 trained at 96 px and not at the recipes' 224, "
+        "record, its history, its evaluation and its figures. MobileNetV2 trained at 96 px, not at the recipes' 224, "
         "because the machine has two cores and no GPU. Intervals are 95 %, of one run each: another seed moves the "
         "figures, too.",
         "",

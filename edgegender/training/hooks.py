@@ -45,6 +45,7 @@ def _ignore(_: object) -> None:
 
 
 def _never() -> bool:
+    """Never asks to stop."""
     return False
 
 
