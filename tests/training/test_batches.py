@@ -426,3 +426,22 @@ def test_opencv_keeps_its_threads_in_this_process(tmp_path: Path) -> None:
     before = cv2.getNumThreads()
     list(make_batches(make_samples(tmp_path, 4)).run(num_epochs=1))
     assert cv2.getNumThreads() == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux only")
+def test_a_decoding_thread_lets_the_network_go_first() -> None:
+    def own_niceness() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before, heard = own_niceness(), []
+
+    def yield_and_look() -> None:
+        for _ in range(3):
+            batches_module._yield_to_network()
+            heard.append(own_niceness())
+
+    thread = threading.Thread(target=yield_and_look)
+    thread.start()
+    thread.join()
+    assert heard == [min(19, before + 10), min(19, before + 20), min(19, before + 30)]
+    assert own_niceness() == before
