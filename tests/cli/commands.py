@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,6 +50,33 @@ def run_apart(*arguments: object, cwd: Path | None = None) -> Answer:
         command, capture_output=True, text=True, cwd=cwd, env=environment(), timeout=TIMEOUT_S, check=False
     )
     return Answer(done.returncode, done.stdout, done.stderr)
+
+
+@contextlib.contextmanager
+def started(command: Sequence[object], cwd: Path) -> Iterator[subprocess.Popen[str]]:
+    """Starts a command as the leader of its own group of processes, as a shell does."""
+    process = subprocess.Popen(
+        [str(word) for word in command],
+        cwd=cwd,
+        env={**environment(), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> Answer:
+    """Signals a started command and all its processes, and returns how it ended."""
+    os.killpg(process.pid, number)
+    out, err = process.communicate(timeout=TIMEOUT_S)
+    return Answer(process.returncode, out, err)
 
 
 def check_error(answer: Answer, code: int, *words: str) -> None:

@@ -5,14 +5,13 @@ A terminal sends SIGINT to all processes of a command at once, workers included;
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -22,7 +21,16 @@ from edgegender.data.manifest import ManifestRow
 from edgegender.data.manifest_file import write_manifest
 from edgegender.files import hash_file
 from edgegender.runtime.model_file import read_model
-from tests.cli.commands import TIMEOUT_S, Answer, check_error, check_no_parts, environment, run_apart, snapshot
+from tests.cli.commands import (
+    TIMEOUT_S,
+    Answer,
+    check_error,
+    check_no_parts,
+    interrupt,
+    run_apart,
+    snapshot,
+    started,
+)
 from tests.pictures import noise, write_photo
 from tests.tiny_model import build_tiny_model
 from tests.trained_run import TrainedRun, trained
@@ -38,32 +46,6 @@ def check_interrupted(answer: Answer) -> None:
         # after all was cleaned up and said. To a shell, both are 130.
         answer = Answer(EXIT_INTERRUPTED, answer.out, answer.err)
     check_error(answer, EXIT_INTERRUPTED, "Interrupted.", "Nothing was left half-written.")
-
-
-@contextlib.contextmanager
-def started(command: Sequence[object], cwd: Path) -> Iterator[subprocess.Popen[str]]:
-    """Starts a command as the leader of its own group of processes, as a shell does."""
-    process = subprocess.Popen(
-        [str(word) for word in command],
-        cwd=cwd,
-        env={**environment(), "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def interrupt(process: subprocess.Popen[str], number: int = signal.SIGINT) -> Answer:
-    os.killpg(process.pid, number)
-    out, err = process.communicate(timeout=TIMEOUT_S)
-    return Answer(process.returncode, out, err)
 
 
 def is_group_alive(group: int) -> bool:

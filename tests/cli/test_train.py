@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgegender.training.run_folder import load_run, read_run
-from tests.cli.commands import TIMEOUT_S, Answer, check_error, check_no_parts, environment, run_apart, run_here
+from tests.cli.commands import (
+    TIMEOUT_S,
+    Answer,
+    check_error,
+    check_no_parts,
+    interrupt,
+    run_apart,
+    run_here,
+    started,
+)
 from tests.trained_run import OVERRIDES, TrainedRun, trained, write_drawn_set
 
 __all__ = ["trained"]
@@ -39,29 +47,8 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_drawn_set(tmp_path_factory.mktemp("small"), num_faces=40, seed=9)
 
 
-@contextmanager
-def training(*words: object, cwd: Path) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
-        [sys.executable, "-m", "edgegender", "train", *map(str, words)],
-        cwd=cwd,
-        env={**environment(), "PYTHONUNBUFFERED": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
-def end_with(process: subprocess.Popen[str], number: signal.Signals) -> Answer:
-    os.killpg(process.pid, number)
-    out, err = process.communicate(timeout=TIMEOUT_S)
-    return Answer(process.returncode, out, err)
+def training(*words: object, cwd: Path) -> AbstractContextManager[subprocess.Popen[str]]:
+    return started([sys.executable, "-m", "edgegender", "train", *words], cwd)
 
 
 def wait_for_line(process: subprocess.Popen[str], start: str) -> None:
@@ -108,7 +95,7 @@ def test_a_run_killed_at_random_steps_ends_with_the_weights_of_one_that_was_not(
                 assert time.monotonic() < end
                 time.sleep(0.005)
             time.sleep(rng.uniform(0, 0.2))
-            end_with(process, signal.SIGKILL)
+            interrupt(process, signal.SIGKILL)
         words = ("--resume", "run")
     answer = run_apart("train", "--resume", "run", cwd=tmp_path)
     assert answer.code == 0, answer
@@ -121,7 +108,7 @@ def test_a_signal_saves_and_says_how_to_go_on(faces: Path, tmp_path: Path, numbe
     words = ("--recipe", "demo", *options(*SMALL, "epochs=1000"), "--data", faces, "-o", "run")
     with training(*words, cwd=tmp_path) as process:
         wait_for_line(process, "epoch 1:")
-        answer = end_with(process, number)
+        answer = interrupt(process, number)
     check_error(answer, code, "Stopped on request before epoch", "edgegender train --resume run")
     run = load_run(tmp_path / "run")
     assert run.status == "stopped"
@@ -132,7 +119,7 @@ def test_a_signal_saves_and_says_how_to_go_on(faces: Path, tmp_path: Path, numbe
 def test_ctrl_c_before_the_first_step_leaves_nothing_half_written(faces: Path, tmp_path: Path) -> None:
     with training("--recipe", "demo", *options(*SMALL), "--data", faces, "-o", "run", cwd=tmp_path) as process:
         time.sleep(1)  # it is still importing
-        answer = end_with(process, signal.SIGINT)
+        answer = interrupt(process, signal.SIGINT)
     if answer.code == -signal.SIGINT:
         answer = Answer(130, answer.out, answer.err)
     check_error(answer, 130)
