@@ -52,6 +52,11 @@ def run_apart(*arguments: object, cwd: Path | None = None) -> Answer:
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
+def _heed_interrupts() -> None:
+    """A shell without job control starts its background jobs deaf to Ctrl-C, and their children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextlib.contextmanager
 def started(command: Sequence[object], cwd: Path) -> Iterator[subprocess.Popen[str]]:
     """Starts a command as the leader of its own group of processes, as a shell does."""
@@ -63,6 +68,7 @@ def started(command: Sequence[object], cwd: Path) -> Iterator[subprocess.Popen[s
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_heed_interrupts,  # noqa: PLW1509 - it only resets a signal
     )
     try:
         yield process
