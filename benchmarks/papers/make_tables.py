@@ -105,6 +105,19 @@ def hamza_lines() -> list[str]:
     ]
 
 
+def tell_scaling() -> str:
+    """Returns a sentence on what the scaling that the start weights expect brings."""
+    unit, right = (
+        read(name, "evaluation")["accuracy"] for name in ("tareq2025-mobilenetv2", "tareq2025-mobilenetv2-scaled")
+    )
+    is_clear = right["low"] > unit["high"] or right["high"] < unit["low"]
+    return (
+        "The scaling that the start weights expect, [-1, 1], moves MobileNetV2's test accuracy by "
+        f"{100 * (right['value'] - unit['value']):+.2f} points; the intervals "
+        f"{'do not overlap' if is_clear else 'overlap: photos of this number cannot tell it from chance'}."
+    )
+
+
 def tareq_lines() -> list[str]:
     """Returns the second paper's table."""
     lines = [
@@ -132,6 +145,8 @@ def tareq_lines() -> list[str]:
             f"{' | '.join(f'{value:.3f}' for value in figures)} |"
         )
     lines += ["", *(f"- {describe(name)}." for name in recorded)]
+    if len(recorded) == len(TAREQ_RUNS):
+        lines += ["", tell_scaling()]
     lines += [
         "",
         "Figures: "
