@@ -18,11 +18,24 @@ BoolArray = npt.NDArray[np.bool_]
 class QuantizationScheme(str, Enum):
     """How weights and activations of a ``.tflite`` file are stored.
 
+    - ``float32``: nothing is quantized;
+    - ``float16``: weights in 16 bits, which are unpacked when the file is loaded;
+    - ``weight_only``: int8 weights, which are unpacked when the file is loaded; activations stay float32;
+    - ``dynamic_range``: int8 weights, activations quantized while the network runs, by the numbers that come;
+    - ``full_integer``: int8 weights and activations, no float left; uint8 or int8 in and out;
+    - ``mixed_integer``: as ``full_integer``, but for some layers that stay float32;
+    - ``int16x8``: int8 weights, int16 activations; float32 in and out.
+
     Source: https://ai.google.dev/edge/litert/conversion/tensorflow/quantization/post_training_quantization
     """
 
     FLOAT32 = "float32"
+    FLOAT16 = "float16"
+    WEIGHT_ONLY = "weight_only"
+    DYNAMIC_RANGE = "dynamic_range"
     FULL_INTEGER = "full_integer"
+    MIXED_INTEGER = "mixed_integer"
+    INT16X8 = "int16x8"
 
 
 @dataclass(frozen=True)

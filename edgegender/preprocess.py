@@ -15,8 +15,8 @@ import numpy.typing as npt
 from edgegender.entities import FaceBox, Preprocessing, UInt8Array
 from edgegender.errors import UsageError
 
-# Source: Keras, applications/imagenet_utils.py, _preprocess_numpy_input; the names are its modes, but for "unit".
-SCALINGS = ("tf", "unit", "caffe")
+# Source: Keras, applications/imagenet_utils.py, _preprocess_numpy_input; the names are its modes, but for "unit" and "raw".
+SCALINGS = ("tf", "unit", "caffe", "raw")
 FLOAT_OFFSET = 127.5
 FLOAT_SCALE = 127.5
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
@@ -97,7 +97,8 @@ def to_float(inputs: UInt8Array, scaling: str = "tf") -> npt.NDArray[np.float32]
 
     - ``tf``: (x - 127.5) / 127.5 in [-1, 1], which the start weights of MobileNetV2 and InceptionV3 expect;
     - ``unit``: x / 255 in [0, 1], as both papers have it;
-    - ``caffe``: blue, green, red, less the mean of each over ImageNet, which the start weights of ResNet50 expect.
+    - ``caffe``: blue, green, red, less the mean of each over ImageNet, which the start weights of ResNet50 expect;
+    - ``raw``: the bytes themselves, 0 to 255, for a network that scales them inside.
 
     A quantized network needs no such step: its input's scale and zero point say the same.
 
@@ -114,4 +115,6 @@ def to_float(inputs: UInt8Array, scaling: str = "tf") -> npt.NDArray[np.float32]
         return np.asarray(inputs.astype(np.float32) / np.float32(255), np.float32)
     if scaling == "caffe":
         return np.asarray(inputs[..., ::-1].astype(np.float32) - np.asarray(CAFFE_MEAN_BGR, np.float32), np.float32)
+    if scaling == "raw":
+        return np.asarray(inputs, np.float32)
     raise UsageError(f"Expected a scaling of {', '.join(SCALINGS)}, got {scaling!r}.")
