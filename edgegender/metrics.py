@@ -12,7 +12,7 @@ from edgegender.entities import BoolArray, FloatArray, IntArray
 from edgegender.errors import DataError, UsageError
 
 Z_95 = 1.959963984540054  # the normal distribution's 97.5 % quantile
-_BOOTSTRAP_RUNS = 2000
+BOOTSTRAP_RUNS = 2000
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,12 @@ class Evaluation:
     expected_calibration_error: float
 
 
-def _require_photos(annotated: IntArray | BoolArray, scores: FloatArray | float = 0.0) -> None:
+def require_photos(annotated: IntArray | BoolArray, scores: FloatArray | float = 0.0) -> None:
+    """Makes sure that there is something to measure.
+
+    Raises:
+        DataError: There is no photo, or a score is not finite.
+    """
     if len(annotated) == 0:
         raise DataError("Expected photos to evaluate, got none.")
     if not np.isfinite(scores).all():
@@ -126,7 +131,7 @@ def _f1_interval(confusion: IntArray, label_index: int, seed: int = 0) -> Interv
     value = f1_score(confusion, label_index)
     if total == 0:
         return Interval(0.0, 0.0, 1.0)
-    draws = np.random.default_rng(seed).multinomial(total, confusion.ravel() / total, size=_BOOTSTRAP_RUNS)
+    draws = np.random.default_rng(seed).multinomial(total, confusion.ravel() / total, size=BOOTSTRAP_RUNS)
     cubes = draws.reshape(-1, *confusion.shape)
     hits = cubes[:, label_index, label_index]
     totals = cubes[:, label_index, :].sum(axis=1) + cubes[:, :, label_index].sum(axis=1)
@@ -195,7 +200,7 @@ def fit_temperature(scores: FloatArray, annotated: IntArray) -> float:
     Raises:
         DataError: There is no photo.
     """
-    _require_photos(annotated)
+    require_photos(annotated)
     low, high = math.log(0.25), math.log(4.0)
     shrink = (math.sqrt(5) - 1) / 2
 
@@ -225,7 +230,7 @@ def unsure_band(scores: FloatArray, annotated: IntArray, *, wanted_accuracy: flo
     Raises:
         DataError: There is no photo.
     """
-    _require_photos(annotated)
+    require_photos(annotated)
     confidence = scores.max(axis=1)
     order = np.argsort(-confidence, kind="stable")
     is_right = (scores.argmax(axis=1) == annotated)[order]
@@ -264,7 +269,7 @@ def sweep_thresholds(scores: FloatArray, is_positive: BoolArray, *, num_steps: i
 
     Source: Hamza 2025, figure 8, doi 10.29304/jqcm.2025.17.11970.
     """
-    _require_photos(is_positive, scores)
+    require_photos(is_positive, scores)
     threshold = np.arange(num_steps + 1) / num_steps
     positives, negatives = np.sort(scores[is_positive]), np.sort(scores[~is_positive])
     hits = len(positives) - np.searchsorted(positives, threshold)
@@ -305,7 +310,7 @@ def evaluate_scores(
         DataError: There is no photo, or a score is not finite.
         UsageError: ``positive_label`` is not among the labels.
     """
-    _require_photos(annotated, scores)
+    require_photos(annotated, scores)
     if positive_label not in labels:
         raise UsageError(f"Expected a positive label of {', '.join(labels)}, got {positive_label!r}.")
     positive_index = list(labels).index(positive_label)
@@ -332,69 +337,4 @@ def evaluate_scores(
         confusion=tuple(tuple(int(count) for count in row) for row in matrix),
         log_loss=log_loss(scores, annotated),
         expected_calibration_error=expected_calibration_error(scores, annotated),
-    )
-
-
-@dataclass(frozen=True)
-class PairedDifference:
-    """Accuracy of a second model less that of a first, on the same photos.
-
-    Args:
-        difference: In [-1, 1]; below zero the second is worse. 95 % interval for paired proportions.
-        flips: Photos on which the predicted label differs.
-        flip_rate: Flips by photos.
-        p_value: Exact McNemar test, two-sided.
-    """
-
-    difference: Interval
-    flips: int
-    flip_rate: float
-    p_value: float
-
-
-def mcnemar_p_value(only_first: int, only_second: int) -> float:
-    """Returns the exact two-sided McNemar p-value; 1 when both counts are equal.
-
-    Args:
-        only_first: Photos that only the first model answers right.
-        only_second: Photos that only the second model answers right.
-
-    Source: McNemar 1947, doi 10.1007/BF02295996; exact binomial form.
-    """
-    trials = only_first + only_second
-    tail = ways = 1
-    for k in range(min(only_first, only_second)):
-        ways = ways * (trials - k) // (k + 1)  # C(n, k + 1) from C(n, k): exact, and fast for thousands of flips
-        tail += ways
-    return float(min(1.0, 2 * (tail / 2**trials)))
-
-
-def compare_predictions(first: IntArray, second: IntArray, annotated: IntArray) -> PairedDifference:
-    """Returns how a second model's predictions differ from a first one's on the same photos.
-
-    Args:
-        first: Predicted label indices, shape (photos,).
-        second: Likewise.
-        annotated: Likewise.
-
-    Raises:
-        DataError: There is no photo.
-
-    Source: the interval is Wald's for paired proportions with Agresti and Min's half-count (2005,
-    doi 10.1002/sim.1781), which stays honest when few photos differ.
-    """
-    _require_photos(annotated)
-    total = len(annotated)
-    only_first = int(((first == annotated) & (second != annotated)).sum())
-    only_second = int(((first != annotated) & (second == annotated)).sum())
-    value = (only_second - only_first) / total
-    gained, lost, adjusted = only_second + 0.5, only_first + 0.5, total + 2
-    middle = (gained - lost) / adjusted
-    half = Z_95 * math.sqrt(gained + lost - (gained - lost) ** 2 / adjusted) / adjusted
-    flips = int((first != second).sum())
-    return PairedDifference(
-        difference=Interval(value, min(value, middle - half), max(value, middle + half)),
-        flips=flips,
-        flip_rate=flips / total,
-        p_value=mcnemar_p_value(only_first, only_second),
     )

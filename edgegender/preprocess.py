@@ -15,7 +15,7 @@ import numpy.typing as npt
 from edgegender.entities import FaceBox, Preprocessing, UInt8Array
 from edgegender.errors import UsageError
 
-# Source: Keras, applications/imagenet_utils.py, _preprocess_numpy_input; the names are its modes, but for "unit" and "raw".
+# Source: Keras, applications/imagenet_utils.py, _preprocess_numpy_input; the names are its modes, but for two.
 SCALINGS = ("tf", "unit", "caffe", "raw")
 FLOAT_OFFSET = 127.5
 FLOAT_SCALE = 127.5

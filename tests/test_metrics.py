@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 
 import numpy as np
 import pytest
@@ -284,66 +283,3 @@ def test_no_photos_are_refused_everywhere() -> None:
         metrics.fit_temperature(scores, NO_PHOTOS)
     with pytest.raises(DataError, match="Expected photos to evaluate, got none"):
         metrics.unsure_band(scores, NO_PHOTOS)
-    with pytest.raises(DataError, match="Expected photos to evaluate, got none"):
-        metrics.compare_predictions(NO_PHOTOS, NO_PHOTOS, NO_PHOTOS)
-
-
-# Two models
-
-
-@pytest.mark.parametrize(
-    ("only_first", "only_second"), [(0, 0), (1, 0), (0, 5), (5, 5), (3, 14), (40, 61), (300, 200), (2, 900)]
-)
-def test_the_mcnemar_test_is_the_exact_binomial_test_of_scipy(only_first: int, only_second: int) -> None:
-    ours = metrics.mcnemar_p_value(only_first, only_second)
-    trials = only_first + only_second
-    theirs = scipy.stats.binomtest(only_first, trials).pvalue if trials else 1.0
-    # SciPy sums floating-point probabilities: its 1e-9 is the looser side
-    assert ours == pytest.approx(theirs, rel=1e-9)
-    assert metrics.mcnemar_p_value(only_second, only_first) == ours
-
-
-def test_the_mcnemar_test_takes_thousands_of_flips_in_no_time() -> None:
-    start = time.perf_counter()
-    p_value = metrics.mcnemar_p_value(4900, 5100)
-    # 0.02 s here; summing math.comb took 4 s
-    assert time.perf_counter() - start < 1
-    assert p_value == pytest.approx(scipy.stats.binomtest(4900, 10_000).pvalue, rel=1e-9)
-
-
-def test_a_comparison_counts_flips_and_has_the_sign_of_the_second_model() -> None:
-    annotated = np.array([0, 0, 0, 0, 1, 1, 1, 1, 1, 1])
-    first = np.array([0, 0, 0, 0, 1, 1, 1, 1, 0, 0])
-    second = np.array([1, 1, 1, 0, 1, 1, 1, 1, 0, 1])
-    worse = metrics.compare_predictions(first, second, annotated)
-    assert worse.difference.value == pytest.approx(-0.2, abs=ROUNDING)
-    assert (worse.flips, worse.flip_rate) == (4, 0.4)
-    assert worse.p_value == metrics.mcnemar_p_value(3, 1)
-    better = metrics.compare_predictions(second, first, annotated)
-    assert better.difference.value == -worse.difference.value
-    assert (better.difference.low, better.difference.high) == pytest.approx(
-        (-worse.difference.high, -worse.difference.low), abs=ROUNDING
-    )
-
-
-def test_the_same_predictions_differ_by_zero_within_an_interval_that_is_not_empty() -> None:
-    labels = np.random.default_rng(12).integers(0, 2, 500)
-    same = metrics.compare_predictions(labels, labels, labels)
-    assert (same.difference.value, same.flips, same.p_value) == (0.0, 0, 1.0)
-    assert same.difference.low < 0 < same.difference.high
-
-
-def test_the_interval_of_a_difference_covers_the_true_one_in_about_95_of_100_samples() -> None:
-    rng = np.random.default_rng(13)
-    shares = np.array([0.85, 0.06, 0.03, 0.06])  # both right, only the first, only the second, none
-    covered = 0
-    for _ in range(500):
-        both, first_only, second_only, _ = rng.multinomial(300, shares)
-        first, second = np.zeros((2, 300), np.int64)
-        first[: both + first_only] = 1
-        second[:both] = 1
-        second[both + first_only : both + first_only + second_only] = 1
-        interval = metrics.compare_predictions(first, second, np.ones(300, np.int64)).difference
-        covered += interval.low <= -0.03 <= interval.high
-    # binomial: 475 ± 3 × 4.9
-    assert 460 <= covered <= 490

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from edgegender.entities import IntArray
 from edgegender.errors import DataError, UsageError
 
 BLOCK_PHOTOS = 250
+_MAX_VALUES = 12  # a column of numbers with more different values is cut into bins
+_NUM_BINS = 5
 
 
 def require_hashes(manifest: Manifest) -> None:
@@ -102,3 +105,36 @@ def name_duplicates(manifest: Manifest) -> list[str]:
     group = group_pairs(len(manifest), first, second)
     is_alone = np.bincount(group, minlength=len(manifest))[group] == 1
     return ["" if alone else paths[head] for alone, head in zip(is_alone.tolist(), group.tolist(), strict=True)]
+
+
+def bin_cells(name: str, cells: Sequence[str]) -> Sequence[str]:
+    """Returns the cells of a column of numbers with many values as bins of about equal count; others as they are.
+
+    Args:
+        name: The column's, for the message.
+        cells: Its cells; empty ones stay empty.
+
+    Raises:
+        UsageError: There are many values that are no numbers.
+    """
+    distinct = sorted(set(cells) - {""})
+    if len(distinct) <= _MAX_VALUES:
+        return cells
+    numbers = {cell: _number(cell) for cell in distinct}
+    words = [cell for cell, number in numbers.items() if not math.isfinite(number)]
+    if words:
+        raise UsageError(
+            f"Expected at most {_MAX_VALUES} different values, or numbers, in {name}, got {len(distinct)} such as "
+            f"{words[0]!r}.",
+            hint="Stratify by a column that has few values.",
+        )
+    edges = np.quantile([numbers[cell] for cell in cells if cell], np.linspace(0, 1, _NUM_BINS + 1)[1:-1])
+    names = {cell: f"bin {int(np.searchsorted(edges, number, side='right')) + 1}" for cell, number in numbers.items()}
+    return [names.get(cell, "") for cell in cells]
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return math.nan

@@ -16,14 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgegender.data.grouping import encode_cells, link_equal_cells, require_hashes
+from edgegender.data.grouping import bin_cells, encode_cells, link_equal_cells, require_hashes
 from edgegender.data.manifest import SPLITS, Manifest
 from edgegender.data.near_duplicates import group_pairs
 from edgegender.entities import FloatArray, IntArray
 from edgegender.errors import DataError, UsageError
 
-_MAX_VALUES = 12  # a column of numbers with more different values is cut into bins
-_NUM_BINS = 5
 _KEYS_AT_ONCE = 1 << 14  # a million short strings at once would take 65 MB
 
 
@@ -109,36 +107,11 @@ def _strata(manifest: Manifest, names: Sequence[str]) -> tuple[IntArray, list[st
     """Returns the stratum of each photo, one for each combination of values that occurs, and the strata's names."""
     code, texts = np.zeros(len(manifest), np.int64), [""]
     for name in names:
-        own, own_texts = encode_cells(_binned(name, manifest.column(name)))
+        own, own_texts = encode_cells(bin_cells(name, manifest.column(name)))
         both, code = np.unique(code * len(own_texts) + own, return_inverse=True)
         pairs = [divmod(pair, len(own_texts)) for pair in both.tolist()]
         texts = [f"{texts[old]}{', ' if texts[old] else ''}{own_texts[new] or 'no ' + name}" for old, new in pairs]
     return np.asarray(code, np.int64), texts
-
-
-def _binned(name: str, cells: Sequence[str]) -> Sequence[str]:
-    """Returns the cells of a column of numbers with many values as bins of about equal count; others as they are."""
-    distinct = sorted(set(cells) - {""})
-    if len(distinct) <= _MAX_VALUES:
-        return cells
-    numbers = {cell: _number(cell) for cell in distinct}
-    words = [cell for cell, number in numbers.items() if not math.isfinite(number)]
-    if words:
-        raise UsageError(
-            f"Expected at most {_MAX_VALUES} different values, or numbers, in {name}, got {len(distinct)} such as "
-            f"{words[0]!r}.",
-            hint="Stratify by a column that has few values.",
-        )
-    edges = np.quantile([numbers[cell] for cell in cells if cell], np.linspace(0, 1, _NUM_BINS + 1)[1:-1])
-    names = {cell: f"bin {int(np.searchsorted(edges, number, side='right')) + 1}" for cell, number in numbers.items()}
-    return [names.get(cell, "") for cell in cells]
-
-
-def _number(cell: str) -> float:
-    try:
-        return float(cell)
-    except ValueError:
-        return math.nan
 
 
 def _require_columns(manifest: Manifest, names: Sequence[str], option: str) -> None:
