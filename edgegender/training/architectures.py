@@ -217,13 +217,34 @@ def set_frozen(model: keras.Model, recipe: Recipe, *, is_frozen: bool) -> None:
             layer.trainable = not is_frozen and not is_kept
 
 
-def to_serving_model(model: keras.Model, num_labels: int) -> keras.Model:
-    """Returns a network with one score a label, whatever head was trained.
+def to_two_scores(logit: keras.layers.Dense, features: keras.KerasTensor, *, name: str = "scores") -> keras.KerasTensor:
+    """Returns the two softmax scores whose second is the sigmoid of a layer's one answer.
 
     A sigmoid of z is the second of a softmax over (-z/2, z/2): the same scores, in the form that a file has.
 
     Args:
-        model: From :func:`build_model`; its layers but the last are shared, the last is copied as it is now.
+        logit: A built layer of one unit, which is copied as it is now; its activation is not looked at.
+        features: (batch, num_features), what the layer is called with.
+        name: Of the new layer.
+
+    Returns:
+        (batch, 2) float32 of the new layer.
+    """
+    import keras
+    import numpy as np
+
+    last = keras.layers.Dense(2, activation="softmax", use_bias=logit.use_bias, dtype="float32", name=name)
+    scores = last(features)
+    last.set_weights([np.concatenate([-half, half], axis=-1) for half in (array / 2 for array in logit.get_weights())])
+    return scores
+
+
+def to_serving_model(model: keras.Model, num_labels: int) -> keras.Model:
+    """Returns a network with one score a label, whatever head was trained.
+
+    Args:
+        model: From :func:`build_model`, or any whose last layer is a Dense with softmax, or one unit with sigmoid;
+            its layers but the last are shared, the last is copied as it is now, see :func:`to_two_scores`.
         num_labels: How many scores to give.
 
     Returns:
@@ -233,17 +254,11 @@ def to_serving_model(model: keras.Model, num_labels: int) -> keras.Model:
         UsageError: The network has another number of scores.
     """
     import keras
-    import numpy as np
 
     num_outputs = model.output_shape[-1]
     if num_outputs == num_labels:
         return model
     if (num_outputs, num_labels) != (1, 2):
         raise UsageError(f"Expected a network with {num_labels} scores, got {num_outputs}.")
-    trained = model.get_layer("scores")
-    last = keras.layers.Dense(2, activation="softmax", dtype="float32", name="scores")
-    serving = keras.Model(model.input, last(trained.input), name=model.name)
-    last.set_weights(
-        [np.concatenate([-half, half], axis=-1) for half in (array / 2 for array in trained.get_weights())]
-    )
-    return serving
+    trained = model.layers[-1]
+    return keras.Model(model.input, to_two_scores(trained, trained.input), name=model.name)

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from edgegender.errors import MissingDependencyError, UsageError
-from edgegender.training.architectures import build_model, choose_scaling, set_frozen, to_serving_model
+from edgegender.training.architectures import (
+    build_model,
+    choose_scaling,
+    set_frozen,
+    to_serving_model,
+    to_two_scores,
+)
 from edgegender.training.recipes import ARCHITECTURES, Recipe, load_recipe
 from edgegender.training.weights_file import load_weights_into
 
@@ -287,6 +293,20 @@ def test_a_sigmoid_is_served_as_a_softmax_with_the_same_scores() -> None:
     assert single.shape == (3, 1)
     np.testing.assert_allclose(scores, np.concatenate([1 - single, single], axis=1), atol=1e-6)  # float32
     assert (served.name, layer_names(served)) == (model.name, layer_names(model))
+
+
+def test_the_last_layer_is_served_whatever_it_is_called() -> None:
+    inputs = keras.Input((4,), name="numbers")
+    hidden = keras.layers.Dense(3, activation="tanh", name="scores")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid", use_bias=False, name="answer")(hidden))
+    numbers = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+    single = np.asarray(model(numbers))
+    features = keras.Model(inputs, hidden)
+    served = keras.Model(inputs, to_two_scores(model.layers[-1], features.output, name="two"))
+    np.testing.assert_allclose(np.asarray(served(numbers))[:, 1:], single, atol=1e-6)  # float32
+    assert layer_names(served) == ["numbers", "scores", "two"]
+    model.layers[1].name = "hidden"
+    assert layer_names(to_serving_model(model, 2)) == ["numbers", "hidden", "scores"]
 
 
 def test_a_softmax_is_served_as_it_is(small: keras.Model) -> None:
