@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
+from dataclasses import dataclass
 from importlib import import_module, metadata
 from types import ModuleType
 from typing import Any
@@ -20,6 +22,45 @@ MAX_THREADS = 256  # LiteRT takes any number and crashes the process where the s
 _HINT = "Convert the run with edgegender convert, or update the runtime: edgegender doctor names it."
 Signature = tuple[tuple[tuple[int, ...], np.dtype[np.generic]], ...]  # (shape, type) of each tensor
 _MAX_DEFAULT_THREADS = 4  # a small network gains nothing beyond; a Pi has four cores
+_DELEGATE = "DELEGATE"  # XNNPACK's own node, which stands beside the operators it takes over
+_INPUT_TYPES = ("uint8", "int8", "float32")
+_SIGN_BIT = np.uint8(0x80)
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One tensor of a network.
+
+    Args:
+        name: As the converter called it.
+        shape: Its sides; a side that may change is 1 until it is set.
+        dtype: numpy's name of its type, such as ``int8``.
+        scales: One for the whole tensor, one a channel, or none: real = (stored - zero point) * scale.
+        zero_points: As many as scales.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    scales: tuple[float, ...]
+    zero_points: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class OperatorNode:
+    """One operator of a network, by the indices of its tensors.
+
+    Args:
+        index: Its place in the order of execution.
+        name: As TensorFlow Lite calls it, such as ``CONV_2D``.
+        inputs: Tensors it reads, weights among them; an optional one that is not there is left out.
+        outputs: Tensors it writes.
+    """
+
+    index: int
+    name: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
 
 
 def default_num_threads() -> int:
@@ -48,6 +89,17 @@ def import_runtime() -> tuple[ModuleType, str, str]:
 
 def _signature(details: list[dict[str, Any]]) -> Signature:
     return tuple((tuple(int(side) for side in tensor["shape"]), np.dtype(tensor["dtype"])) for tensor in details)
+
+
+def _tensor_info(details: dict[str, Any]) -> TensorInfo:
+    quantization = details["quantization_parameters"]
+    return TensorInfo(
+        str(details["name"]),
+        tuple(int(side) for side in details["shape"]),
+        str(np.dtype(details["dtype"])),
+        tuple(float(scale) for scale in quantization["scales"]),
+        tuple(int(zero_point) for zero_point in quantization["zero_points"]),
+    )
 
 
 class Network:
@@ -93,20 +145,52 @@ class Network:
         self._native.invoke()
         return [np.asarray(self._native.get_tensor(index)) for index in self._output_indices]
 
+    @property
+    def input_indices(self) -> tuple[int, ...]:
+        """Which tensors go in, by their index in :meth:`tensors`."""
+        return tuple(self._input_indices)
+
+    @property
+    def output_indices(self) -> tuple[int, ...]:
+        """Which tensors come out, by their index in :meth:`tensors`."""
+        return tuple(self._output_indices)
+
+    def tensors(self) -> dict[int, TensorInfo]:
+        """Returns every tensor by its index."""
+        return {int(tensor["index"]): _tensor_info(tensor) for tensor in self._native.get_tensor_details()}
+
+    def operator_nodes(self) -> tuple[OperatorNode, ...]:
+        """Returns the operators in their order, as they stand in the file: before a delegate takes some over."""
+        return tuple(
+            OperatorNode(
+                int(node["index"]),
+                str(node["op_name"]),
+                tuple(int(index) for index in node["inputs"] if index >= 0),
+                tuple(int(index) for index in node["outputs"] if index >= 0),
+            )
+            for node in self._native._get_ops_details()
+            if str(node["op_name"]) != _DELEGATE
+        )
+
     def count_operators(self) -> dict[str, int]:
         """Returns how often each operator stands in the network, as the runtime sees it before delegation."""
-        counts: dict[str, int] = {}
-        for operator in self._native._get_ops_details():
-            name = str(operator["op_name"])
-            if name != "DELEGATE":  # XNNPACK's own node, which stands beside the operators it takes over
-                counts[name] = counts.get(name, 0) + 1
+        counts = Counter(node.name for node in self.operator_nodes())
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+    def signatures(self) -> dict[str, dict[str, list[str]]]:
+        """Returns the names of inputs and outputs by signature (SignatureDef); empty where the file has none."""
+        return {
+            str(key): {side: [str(name) for name in names] for side, names in signature.items()}
+            for key, signature in self._native.get_signature_list().items()
+        }
 
 
 class Interpreter(Network):
     """One network with one input and one output, ready to run.
 
-    The input tensor is written in place; after the first call nothing is allocated but the returned scores.
+    The input tensor is written in place; after the first call nothing is allocated but the returned scores. A quantized
+    network takes the picture's bytes: as they are (uint8), or less 128 (int8), which is the same picture, for the zero
+    point of such an input is 128 lower, too. One of int16 would need a conversion that no zero point describes.
 
     Args:
         content: A ``.tflite`` that was verified by :mod:`edgegender.runtime.model_file`.
@@ -117,7 +201,8 @@ class Interpreter(Network):
 
     Raises:
         UsageError: ``num_threads`` is out of its range.
-        ModelFileError: The runtime refuses the network, or it has another number of inputs or outputs.
+        ModelFileError: The runtime refuses the network, or it has another number of inputs or outputs, or an input of
+            another type.
         MissingDependencyError: No runtime is installed.
     """
 
@@ -135,9 +220,10 @@ class Interpreter(Network):
         self.input_shape = tuple(int(side) for side in inputs[0]["shape"])
         self.num_outputs = int(outputs[0]["shape"][1])
         self.input_dtype, self.output_dtype = np.dtype(inputs[0]["dtype"]), np.dtype(outputs[0]["dtype"])
+        self.input_scale, self.input_zero_point = inputs[0]["quantization"]  # (0.0, 0) in a float network
         self.output_scale, self.output_zero_point = outputs[0]["quantization"]
-        if self.input_dtype not in (np.dtype(np.uint8), np.dtype(np.float32)):
-            raise ModelFileError(f"Expected uint8 or float32 input, got {self.input_dtype}.", hint=_HINT)
+        if self.input_dtype.name not in _INPUT_TYPES:
+            raise ModelFileError(f"Expected uint8, int8 or float32 input, got {self.input_dtype}.", hint=_HINT)
 
     def invoke_raw(self, tensor: npt.NDArray[np.generic]) -> None:
         """Writes the input tensor and runs the network; nothing else. For measuring."""
@@ -148,6 +234,9 @@ class Interpreter(Network):
         """Returns raw bytes (height, width, 3) as the input tensor (1, height, width, 3) of this network."""
         if self.input_dtype == np.uint8:
             return image[np.newaxis]
+        if self.input_dtype == np.int8:
+            flipped: UInt8Array = image ^ _SIGN_BIT  # turning the highest bit round takes 128 away
+            return flipped.view(np.int8)[np.newaxis]
         from edgegender.preprocess import to_float
 
         return to_float(image, self._scaling)[np.newaxis]

@@ -138,7 +138,7 @@ def test_inspect_shows_what_the_file_says(walk: Walk) -> None:
     assert document["output"] == "uint8 [1, 2]"
     assert document["labels"] == ["female", "male"]
     assert document["sha256"] == walk.json("convert")["sha256"]
-    assert document["operators"]["CONV_2D"] == 3  # type: ignore[index]
+    assert document["operator_counts"]["CONV_2D"] == 3  # type: ignore[index]
 
 
 def test_predict_gives_a_line_a_photo(walk: Walk) -> None:

@@ -7,7 +7,6 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 
-import flatbuffers
 import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as tfl
@@ -20,6 +19,7 @@ from edgegender.preprocess import SCALINGS, to_float
 from edgegender.runtime import interpreter
 from edgegender.runtime.interpreter import MAX_THREADS, Interpreter, available_cores, default_num_threads
 from edgegender.runtime.model_file import embedded_model_path
+from tests.conv_model import alter_network
 from tests.tiny_model import build_network, grey_picture
 
 
@@ -27,13 +27,42 @@ def noise(size_px: int = 32, seed: int = 0) -> UInt8Array:
     return np.random.default_rng(seed).integers(0, 256, (size_px, size_px, 3), np.uint8)
 
 
-def change(alter: Callable[[tfl.ModelT], object]) -> bytes:
+def change(alter: Callable[[tfl.ModelT], object], content: bytes | None = None) -> bytes:
     """Returns a tiny network with something altered, packed anew."""
-    model = tfl.ModelT.InitFromPackedBuf(build_network())
-    alter(model)
-    builder = flatbuffers.Builder(4096)
-    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-    return bytes(builder.Output())
+    return alter_network(build_network() if content is None else content, alter)
+
+
+def append_operator(model: tfl.ModelT, code: int, inputs: list[int], outputs: list[int], *, version: int = 1) -> None:
+    operator_code = tfl.OperatorCodeT()
+    operator_code.builtinCode = operator_code.deprecatedBuiltinCode = code
+    operator_code.version = version
+    model.operatorCodes.append(operator_code)
+    operator = tfl.OperatorT()
+    operator.opcodeIndex, operator.inputs, operator.outputs = len(model.operatorCodes) - 1, inputs, outputs
+    model.subgraphs[0].operators.append(operator)
+
+
+def to_int8(model: tfl.ModelT) -> None:
+    """Takes 128 from every byte and every zero point: the same numbers, stored as int8."""
+    for tensor in model.subgraphs[0].tensors:
+        if tensor.type == tfl.TensorType.UINT8:
+            tensor.type = tfl.TensorType.INT8
+            tensor.quantization.zeroPoint = [int(tensor.quantization.zeroPoint[0]) - 128]
+            buffer = model.buffers[tensor.buffer]
+            if buffer.data is not None:
+                buffer.data = np.bitwise_xor(np.asarray(buffer.data, np.uint8), 0x80)
+
+
+def end_in_int8(model: tfl.ModelT) -> None:
+    """Lets a uint8 network answer in int8."""
+    graph = model.subgraphs[0]
+    scores = tfl.TensorT()
+    scores.name, scores.shape, scores.type, scores.buffer = "scores8", [1, 2], tfl.TensorType.INT8, 0
+    scores.quantization = tfl.QuantizationParametersT()
+    scores.quantization.scale, scores.quantization.zeroPoint = [1 / 256], [-128]
+    graph.tensors.append(scores)
+    append_operator(model, tfl.BuiltinOperator.QUANTIZE, [int(graph.outputs[0])], [len(graph.tensors) - 1])
+    graph.outputs = [len(graph.tensors) - 1]
 
 
 # Numbers
@@ -112,6 +141,74 @@ def test_the_same_picture_gets_the_same_scores_each_time(value: int, seed: int) 
 _NETWORK = build_network()
 
 
+# int8 in and out
+
+
+def test_an_int8_network_gets_each_byte_less_128() -> None:
+    network = Interpreter(change(to_int8), num_threads=1)
+    assert (network.input_dtype, network.input_zero_point) == (np.int8, 0)
+    picture = np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3)  # every byte
+    tensor = network.to_tensor(picture)
+    assert (tensor.dtype, tensor.shape) == (np.int8, (1, 32, 32, 3))
+    np.testing.assert_array_equal(tensor[0].astype(int), picture.astype(int) - 128)
+    np.testing.assert_array_equal(picture, np.arange(32 * 32 * 3, dtype=np.uint8).reshape(32, 32, 3))  # untouched
+
+
+def test_a_part_of_a_larger_picture_goes_in_as_its_copy_would() -> None:
+    network = Interpreter(change(to_int8), num_threads=1)
+    part = noise(64)[::2, ::2]
+    np.testing.assert_array_equal(network.run(part), network.run(part.copy()))
+
+
+def test_an_int8_network_answers_as_its_uint8_twin() -> None:
+    twins = [Interpreter(content, num_threads=1) for content in (build_network(), change(to_int8))]
+    assert (twins[1].output_scale, twins[1].output_zero_point) == (1 / 256, -128)
+    for picture in (*map(grey_picture, range(0, 256, 15)), *(noise(seed=seed) for seed in range(10))):
+        plain, shifted = (network.run(picture) for network in twins)
+        # other kernels, which may round a logit (1/16) the other way: a quarter of that, and half a step of the score
+        assert shifted == pytest.approx(plain, abs=1 / 64 + 1 / 512)
+    assert twins[1].run(grey_picture(255))[1] > 0.99  # white is the positive label
+
+
+def test_bytes_may_go_in_as_uint8_and_come_out_as_int8() -> None:
+    network = Interpreter(change(end_in_int8), num_threads=1)
+    assert (network.input_dtype, network.output_dtype) == (np.uint8, np.int8)
+    plain = Interpreter(build_network(), num_threads=1)
+    for seed in range(5):
+        np.testing.assert_array_equal(network.run(noise(seed=seed)), plain.run(noise(seed=seed)))
+
+
+# What stands inside
+
+
+@pytest.mark.parametrize("is_reference", [False, True], ids=["delegated", "reference"])
+def test_nodes_and_tensors_are_those_of_the_file(is_reference: bool) -> None:
+    network = Interpreter(build_network(), num_threads=1, is_reference=is_reference)
+    nodes, tensors = network.operator_nodes(), network.tensors()
+    assert [node.name for node in nodes] == ["AVERAGE_POOL_2D", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX"]
+    assert [node.index for node in nodes] == [0, 1, 2, 3]
+    assert [tensors[index].name for index in nodes[2].inputs] == ["flat", "weights", "bias"]
+    assert [tensors[index].name for index in (*network.input_indices, *network.output_indices)] == ["image", "scores"]
+    logits = tensors[nodes[2].outputs[0]]
+    assert (logits.shape, logits.dtype, logits.scales, logits.zero_points) == ((1, 2), "uint8", (1 / 16,), (128,))
+    assert tensors[nodes[1].inputs[1]].scales == ()  # a shape has no scale
+
+
+def test_an_optional_input_that_is_not_there_is_left_out() -> None:
+    def alter(model: tfl.ModelT) -> None:
+        inputs = model.subgraphs[0].operators[2].inputs
+        model.subgraphs[0].operators[2].inputs = [inputs[0], inputs[1], -1]
+
+    nodes = Interpreter(change(alter), num_threads=1).operator_nodes()
+    assert len(nodes[2].inputs) == 2
+
+
+def test_signatures_name_inputs_and_outputs() -> None:
+    assert Interpreter(build_network(), num_threads=1).signatures() == {}
+    embedded = Interpreter(embedded_model_path().read_bytes(), num_threads=1)
+    assert embedded.signatures() == {"serving_default": {"inputs": ["image"], "outputs": ["scores"]}}
+
+
 # Threads and kernels
 
 
@@ -181,15 +278,21 @@ def test_another_signature_is_refused(alter: Callable[[tfl.ModelT], None]) -> No
         Interpreter(change(alter))
 
 
-def test_an_input_of_another_type_is_refused() -> None:
+def test_an_int16_input_is_refused() -> None:
     def alter(model: tfl.ModelT) -> None:
-        for tensor in model.subgraphs[0].tensors:
-            if tensor.type == tfl.TensorType.UINT8:
-                tensor.type = tfl.TensorType.INT8
-                tensor.quantization.zeroPoint = [tensor.quantization.zeroPoint[0] - 128]
+        """Puts a step from int16 to float in front of a float network."""
+        graph = model.subgraphs[0]
+        image = tfl.TensorT()
+        image.name, image.shape, image.type, image.buffer = "image16", [1, 32, 32, 3], tfl.TensorType.INT16, 0
+        image.quantization = tfl.QuantizationParametersT()
+        image.quantization.scale, image.quantization.zeroPoint = [1 / 32768], [0]
+        graph.tensors.append(image)
+        append_operator(model, tfl.BuiltinOperator.DEQUANTIZE, [len(graph.tensors) - 1], [graph.inputs[0]], version=2)
+        graph.operators.insert(0, graph.operators.pop())
+        graph.inputs = [len(graph.tensors) - 1]
 
-    with pytest.raises(ModelFileError, match="Expected uint8 or float32 input, got int8"):
-        Interpreter(change(alter))
+    with pytest.raises(ModelFileError, match="Expected uint8, int8 or float32 input, got int16"):
+        Interpreter(change(alter, build_network(is_float=True)))
 
 
 def test_a_picture_of_another_size_or_type_never_reaches_the_network() -> None:
