@@ -2,217 +2,178 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
-import numpy as np
 
 from edgegender.cli.backend_options import use_backend
 from edgegender.cli.console import (
     FOLDER,
     data_option,
-    json_option,
     note,
-    print_json,
-    print_table,
     require_choice,
     require_writable,
     warn,
 )
-from edgegender.errors import CheckFailedError, DataError, UsageError
+from edgegender.cli.convert_options import ALL, Request, add_options, check_request
+from edgegender.cli.convert_outcome import Job, settle
+from edgegender.entities import QuantizationScheme
+from edgegender.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    import keras
-
-    from edgegender.conversion.convert import Conversion, MeasuredPhotos
+    from edgegender.cli.convert_source import Source
+    from edgegender.conversion.calibration import RepresentativeDataset
+    from edgegender.conversion.ladder import Ladder
     from edgegender.data.manifest import Manifest
-    from edgegender.entities import UInt8Array
-    from edgegender.training.run_folder import Run
+    from edgegender.entities import ModelMetadata
 
 
-def _measure(run: Run, model: keras.Model, manifest: Manifest) -> MeasuredPhotos:
-    from edgegender.conversion.convert import MeasuredPhotos
-    from edgegender.data.manifest import require_labels
-    from edgegender.training.dataset import evaluation_batches, to_samples
-    from edgegender.training.validation import predict_scores
-
-    require_labels(manifest, where="the photos to measure on", labels=run.labels)
-    samples = to_samples(manifest, run.labels)
-    scores, positions = predict_scores(model, samples, run.preprocessing)
-    readable = [samples[position] for position in positions]
-
-    def inputs() -> Iterator[UInt8Array]:
-        for batch, _ in evaluation_batches(readable, run.preprocessing):
-            yield from batch
-
-    return MeasuredPhotos(inputs, np.asarray([sample.label_index for sample in readable]), scores)
-
-
-def _summary(conversion: Conversion, path: Path, sha256: str) -> dict[str, object]:
-    gate = conversion.gate
-    return {
-        "is_passed": gate.is_passed,
-        "problems": list(gate.problems),
-        "model": str(path) if gate.is_passed else None,
-        "sha256": sha256 or None,
-        "size_bytes": len(conversion.content) or None,
-        "quantization_seconds": round(conversion.seconds, 2),
-        "peak_memory_bytes": conversion.peak_memory_bytes,
-        "temperature": conversion.metadata.temperature,
-        "unsure_below": conversion.metadata.unsure_below,
-        "max_score_change": round(gate.max_score_change, 4),
-        "mean_score_change": round(gate.mean_score_change, 4),
-        "p_value": round(gate.difference.p_value, 6),
-        **conversion.metadata.metrics,
-    }
-
-
-def _print_conversion(conversion: Conversion) -> None:
-    from edgegender.reporting.evaluation import format_interval
-
-    gate = conversion.gate
-    print_table(
-        ["", "float", "int8"],
-        [
-            [
-                "accuracy %",
-                format_interval(gate.float_evaluation.accuracy),
-                format_interval(gate.quantized_evaluation.accuracy),
-            ],
-            [
-                f"F1 of {gate.float_evaluation.positive_label} %",
-                format_interval(gate.float_evaluation.f1),
-                format_interval(gate.quantized_evaluation.f1),
-            ],
-        ],
-    )
-    click.echo(
-        f"\naccuracy change {format_interval(gate.difference.difference)} points, {gate.difference.flips} of "
-        f"{gate.float_evaluation.num_photos} answers flipped ({100 * gate.difference.flip_rate:.2f} %), McNemar p = "
-        f"{gate.difference.p_value:.3g}, largest score change {gate.max_score_change:.2f}"
-    )
-    click.echo(f"quantized in {conversion.seconds:.1f} s, peak memory {conversion.peak_memory_bytes / 2**20:.0f} MiB")
-
-
-@click.command(name="convert")
-@click.argument("run_folder", metavar="RUN", type=FOLDER)
-@data_option
-@click.option("--int8", "is_int8", is_flag=True, default=True, help="Integer weights and activations (the default).")
-@click.option("-o", "--output", type=FOLDER, help="The .tflite to write.  [default: RUN/model.tflite]")
-@click.option("--representative", default=500, show_default=True, help="Photos for calibration, drawn by label.")
-@click.option("--representative-split", default="train", show_default=True, help="Where they are drawn from.")
-@click.option("--evaluation-split", default="test", show_default=True, help="Where float and int8 are compared.")
-@click.option(
-    "--validation-split", help='Where temperature and "unsure" band are fitted.  [default: what the run validated on]'
-)
-@click.option("--max-drop", default=0.5, show_default=True, help="Largest accepted fall of accuracy, points.")
-@click.option("--seed", default=0, show_default=True, help="Of the draw.")
-@click.option("--name", default="", help="Short name of the model.")
-@click.option("--undated", is_flag=True, help="No time inside: the same inputs give the same bytes.")
-@json_option
-def command(
-    run_folder: Path,
-    data_path: Path,
-    is_int8: bool,
-    output: Path | None,
-    representative: int,
-    representative_split: str,
-    evaluation_split: str,
-    validation_split: str | None,
-    max_drop: float,
-    seed: int,
-    name: str,
-    undated: bool,
-    as_json: bool,
-) -> None:
-    """Quantize RUN to a .tflite with uint8 in and out; raw RGB bytes go straight in.
-
-    Refused with exit 1, and nothing is written, when accuracy falls by more than --max-drop, when one label is hardly
-    ever answered any more, or when a calibration photo is also evaluated on.
-    """
-    from edgegender.conversion.calibration import MIN_PHOTOS, build_representative, check_disjoint, choose_rows
-    from edgegender.conversion.convert import convert, write_model
-    from edgegender.data.manifest import SPLITS, Manifest
-    from edgegender.data.manifest_file import read_manifest
-    from edgegender.entities import ModelMetadata, QuantizationScheme
-    from edgegender.images import read_image
-    from edgegender.preprocess import to_input
+def _template(request: Request, source: Source, dataset: RepresentativeDataset, evaluation: Manifest) -> ModelMetadata:
+    from edgegender.entities import ModelMetadata
     from edgegender.training.preparation import hash_rows
-    from edgegender.training.run_folder import describe_environment, load_model, load_run
+    from edgegender.training.run_folder import describe_environment
 
-    use_backend("tensorflow")  # whatever trained the run: the converter is TensorFlow's
-    del is_int8  # the only scheme there is, so far; the flag is kept in scripts that name it
-    for value, option in ((representative_split, "--representative-split"), (evaluation_split, "--evaluation-split")):
-        require_choice(value, SPLITS, option)
-    target = output or run_folder / "model.tflite"
-    if target.suffix != ".tflite" or target.is_dir():
-        raise UsageError(f"Expected a file name ending in .tflite, got {target}.")
-    require_writable(target)
-    run = load_run(run_folder)
-    validation_split = require_choice(validation_split or run.recipe.validation_split, SPLITS, "--validation-split")
-    if validation_split == evaluation_split:
-        warn(f"temperature and band are fitted on the photos they are measured on (split {evaluation_split})")
-    manifest = read_manifest(data_path)
-    evaluation_rows = manifest.select(split=evaluation_split)
-    if not len(evaluation_rows):
-        raise DataError(f"Expected photos in split {evaluation_split}, got none ({data_path}).")
-    chosen = choose_rows(manifest.select(split=representative_split), num_photos=representative, seed=seed)
-    check_disjoint(Manifest.from_rows(manifest.folder, chosen), evaluation_rows)
-    if len(chosen) < MIN_PHOTOS:
-        warn(f"only {len(chosen)} representative photos; {MIN_PHOTOS} and more show the range of the activations")
-    dataset = build_representative(
-        chosen,
-        lambda row: to_input(read_image(manifest.file(row)), row.face_box, run.preprocessing),
-        on_skip=_warn_skipped,
-    )
-    model = load_model(run)
-    note("measuring the float network …")
-    validation = _measure(run, model, manifest.select(split=validation_split))
-    evaluation = _measure(run, model, evaluation_rows)
-    note("quantizing …")
-    template = ModelMetadata(
-        labels=run.labels,
-        positive_label=run.positive_label,
-        preprocessing=run.preprocessing,
-        architecture=f"{run.recipe.architecture} {run.recipe.alpha:g}",
-        scheme=QuantizationScheme.FULL_INTEGER,
-        threshold=run.threshold,
-        name=name or target.stem,
+    return ModelMetadata(
+        labels=source.labels,
+        positive_label=source.positive_label,
+        preprocessing=source.preprocessing,
+        architecture=source.architecture,
+        scheme=request.chosen_scheme if request.scheme != ALL else QuantizationScheme.FLOAT32,
+        threshold=source.threshold,
+        name=request.name or (request.output.stem if request.output else "model"),
         provenance={
-            "recipe": run.recipe.name,
-            "seed": run.recipe.seed,
-            "train_data_sha256": run.data_sha256,
-            "evaluation_data_sha256": hash_rows(evaluation_rows),
+            **source.provenance,
+            "evaluation_data_sha256": hash_rows(evaluation),
+            "representative_sha256": dataset.sha256,
+            "representative_counts": dataset.counts,
+            "representative_seed": request.seed,
             "versions": describe_environment(),
         },
     )
-    conversion = convert(
-        model,
+
+
+def _prepare(request: Request, path: Path, data_path: Path) -> Job:
+    from edgegender.cli.convert_photos import measure, read_representative, training_inputs
+    from edgegender.cli.convert_rungs import Training, compress
+    from edgegender.cli.convert_source import load_source
+    from edgegender.conversion.float_network import build_float_network
+    from edgegender.conversion.gate import require_two_labels
+    from edgegender.conversion.quantization import Quantizer
+    from edgegender.data.manifest import SPLITS
+    from edgegender.data.manifest_file import read_manifest
+
+    manifest = read_manifest(data_path)
+    source = load_source(
+        path,
+        labels=request.labels,
+        scaling=request.scaling,
+        crop_margin=request.crop_margin,
+        positive_label=request.positive_label,
+    )
+    validation_split = require_choice(request.validation_split or source.validation_split, SPLITS, "--validation-split")
+    if validation_split == request.evaluation_split:
+        warn(f"temperature and band are fitted on the photos they are measured on (split {validation_split})")
+    evaluation_rows = manifest.select(split=request.evaluation_split)
+    if not len(evaluation_rows):
+        raise DataError(f"Expected photos in split {request.evaluation_split}, got none ({data_path}).")
+    dataset = read_representative(
+        manifest,
+        source,
+        split=request.representative_split,
+        evaluation=evaluation_rows,
+        num_photos=request.representative,
+        seed=request.seed,
+        group_by=request.group_by,
+        is_forced=request.is_forced,
+    )
+    note("measuring the float network …")
+    evaluation = measure(source, manifest, split=request.evaluation_split, group_by=request.group_by)
+    require_two_labels(evaluation.annotated)
+    validation = measure(source, manifest, split=validation_split, group_by=request.group_by)
+    training = Training(
+        lambda: training_inputs(manifest, source, batch_size=64, seed=request.seed),
+        request.qat_steps or request.steps,
+        request.learning_rate,
+        request.seed,
+    )
+    model, compression = compress(source, training, sparsity=request.sparsity, num_clusters=request.num_clusters)
+    note("converting …")
+    network = build_float_network(model, scaling=source.preprocessing.scaling)
+    template = _template(request, source, dataset, evaluation_rows)
+    template = replace(template, preprocessing=replace(template.preprocessing, scaling=network.scaling))
+    if compression:
+        template = replace(template, provenance={**template.provenance, "compression": compression})
+    return Job(
+        request,
+        source,
+        Quantizer(network, dataset.inputs),
+        training,
         template,
         dataset,
-        validation=validation,
-        evaluation=evaluation,
-        evaluation_split=evaluation_split,
-        max_drop=max_drop,
-        is_dated=not undated,
+        validation,
+        evaluation,
+        compression,
     )
-    sha256 = write_model(conversion, target) if conversion.gate.is_passed else ""
-    if as_json:
-        print_json(_summary(conversion, target, sha256))
-    else:
-        _print_conversion(conversion)
-    if not conversion.gate.is_passed:
-        if not as_json:
-            click.echo("❎ converted but refused: nothing was written")
-        raise CheckFailedError(
-            f"Expected the int8 network to be as good as the float one, but {'; '.join(conversion.gate.problems)}.",
-            hint="Use more --representative photos, a wider network, or accept it with a larger --max-drop.",
+
+
+def _climb(job: Job) -> Ladder:
+    from edgegender.cli.convert_rungs import ladder_rungs, qat_rung, scheme_rung
+    from edgegender.conversion.ladder import climb
+
+    request = job.request
+    if request.is_auto:
+        rungs = ladder_rungs(
+            job.source, job.quantizer, job.training, request.plan, is_mixed_allowed=not request.is_edge_tpu
         )
-    if not as_json:
-        click.echo(f"✅ passed → {target} ({len(conversion.content) / 1e6:.2f} MB, sha256 {sha256[:12]}…)")
+    elif request.qat_steps is not None:
+        rungs = [qat_rung(job.source, job.training, request.plan)]
+    else:
+        rungs = [scheme_rung(request.chosen_scheme, job.quantizer, request.plan, float_layers=request.float_layers)]
+    note("quantizing …")
+    return climb(
+        rungs,
+        job.template,
+        validation=job.validation,
+        evaluation=job.evaluation,
+        evaluation_split=request.evaluation_split,
+        bars=request.bars,
+        is_validated_first=request.is_auto,
+        on_step=(lambda step: note(f"{step.mark} {step.name}")) if request.is_auto else None,
+    )
 
 
-def _warn_skipped(path: str) -> None:
-    warn(f"{path}: unreadable, not calibrated on")
+@click.command(name="convert")
+@click.argument("source_path", metavar="RUN", type=FOLDER)
+@data_option
+@add_options
+def command(source_path: Path, data_path: Path, **options: Any) -> None:  # noqa: ANN401 - click passes them by name
+    """Quantize RUN, a run folder or a .keras file, to a .tflite that takes raw RGB bytes.
+
+    Refused with exit 1, and nothing is written, when accuracy or F1 falls by more than --max-drop, when more than
+    --max-flips of the answers change, when a group loses more than --max-group-drop, when one label is hardly ever
+    answered any more, or when a calibration photo is also evaluated on.
+    """
+    from edgegender.data.manifest import SPLITS
+
+    use_backend("tensorflow")  # whatever trained the run: the converter is TensorFlow's
+    request = Request(**options)
+    check_request(request)
+    _ = request.bars  # a bar out of its range is refused before the work
+    require_choice(request.representative_split, SPLITS, "--representative-split")
+    require_choice(request.evaluation_split, SPLITS, "--evaluation-split")
+    if request.report_path is not None:
+        require_writable(request.report_path)
+    if request.scheme == ALL:
+        from edgegender.cli.convert_table import run_all, table_folder
+
+        folder = table_folder(request.output, source_path)
+        run_all(_prepare(request, source_path, data_path), folder)
+        return
+    target = request.output or (source_path if source_path.is_dir() else source_path.parent) / "model.tflite"
+    if target.suffix != ".tflite" or target.is_dir():
+        raise UsageError(f"Expected a file name ending in .tflite, got {target}.")
+    require_writable(target)
+    job = _prepare(request, source_path, data_path)
+    settle(job, _climb(job), target)

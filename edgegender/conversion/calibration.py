@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgegender.data.grouping import bin_cells
 from edgegender.data.manifest import Manifest, ManifestRow
 from edgegender.entities import UInt8Array
 from edgegender.errors import CheckFailedError, DataError, ImageError, UsageError
@@ -51,28 +52,65 @@ def check_disjoint(calibration: Manifest, evaluation: Manifest) -> None:
         )
 
 
-def choose_rows(manifest: Manifest, *, num_photos: int, seed: int) -> list[ManifestRow]:
-    """Returns rows drawn at random, as many of each label as there are, and in a mixed order.
+def choose_rows(manifest: Manifest, *, num_photos: int, seed: int, group_by: Sequence[str] = ()) -> list[ManifestRow]:
+    """Returns rows drawn at random, as many of each label and group as there are, and in a mixed order.
+
+    The first half of them is mixed as the second is: a small group is not calibrated by chance alone.
 
     Args:
         manifest: The training split.
         num_photos: How many; all rows when there are fewer.
         seed: Another seed draws others.
+        group_by: Columns; each combination of a label and their values is drawn from in turn. Numbers with many values
+            are cut into bins.
 
     Raises:
-        UsageError: ``num_photos`` is below one.
+        UsageError: ``num_photos`` is below one, or a column is missing or cannot be grouped by.
     """
     if num_photos < 1:
         raise UsageError(f"Expected at least one representative photo, got {num_photos}.")
-    by_label: dict[str, list[ManifestRow]] = defaultdict(list)
-    for row in manifest:
-        by_label[row.label].append(row)
+    strata: dict[tuple[str, ...], list[int]] = defaultdict(list)
+    cells = zip(manifest.column("label"), *group_cells(manifest, group_by).values(), strict=True)
+    for index, stratum in enumerate(cells):
+        strata[stratum].append(index)
     rng = np.random.default_rng(seed)
-    shuffled = [[rows[index] for index in rng.permutation(len(rows))] for _, rows in sorted(by_label.items())]
-    chosen: list[ManifestRow] = []
+    shuffled = [[indices[place] for place in rng.permutation(len(indices))] for _, indices in sorted(strata.items())]
+    chosen: list[int] = []
     for turn in range(max(map(len, shuffled), default=0)):
-        chosen += [rows[turn] for rows in shuffled if turn < len(rows)]
-    return chosen[:num_photos]
+        chosen += [indices[turn] for indices in shuffled if turn < len(indices)]
+    return [manifest.row(index) for index in chosen[:num_photos]]
+
+
+def group_cells(manifest: Manifest, group_by: Sequence[str]) -> dict[str, Sequence[str]]:
+    """Returns the cells of columns to group by; numbers with many values are cut into bins.
+
+    Raises:
+        UsageError: A column is missing, or has many values that are no numbers.
+    """
+    missing = [name for name in group_by if name not in manifest.column_names]
+    if missing:
+        raise UsageError(
+            f"Expected --group to name columns of the manifest, got {missing[0]!r}.",
+            hint=f"It has {', '.join(manifest.column_names)}.",
+        )
+    return {name: bin_cells(name, manifest.column(name)) for name in group_by}
+
+
+def require_enough(num_photos: int, *, is_forced: bool) -> str:
+    """Makes sure that there are enough representative photos, and returns a warning when fewer were asked for.
+
+    Raises:
+        DataError: There are fewer than ``MIN_PHOTOS``, and nobody insists.
+    """
+    if num_photos >= MIN_PHOTOS:
+        return ""
+    if not is_forced:
+        raise DataError(
+            f"Expected at least {MIN_PHOTOS} representative photos, got {num_photos}.",
+            hint="A handful of photos does not show the range of the activations: raise --representative, add photos "
+            "to the split, or insist with --force.",
+        )
+    return f"only {num_photos} representative photos; {MIN_PHOTOS} and more show the range of the activations"
 
 
 def build_representative(

@@ -1,39 +1,33 @@
-"""The conversion: quantize, calibrate the scores, measure, and only then write."""
+"""The conversion: make a file, calibrate its scores, measure it, and only then write."""
 
 from __future__ import annotations
 
 import dataclasses
 import datetime
 import hashlib
-import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgegender import files
-from edgegender.conversion.calibration import RepresentativeDataset
-from edgegender.conversion.converter import convert_to_uint8
-from edgegender.conversion.gate import GateReport, judge
+from edgegender.conversion.gate import GateBars, GateReport, judge
+from edgegender.conversion.measured import MeasuredPhotos, score_inputs
 from edgegender.conversion.metadata import add_metadata
-from edgegender.entities import FloatArray, IntArray, ModelMetadata, UInt8Array
+from edgegender.entities import FloatArray, ModelMetadata, QuantizationScheme
 from edgegender.errors import UsageError
-from edgegender.memory import memory_bytes
 from edgegender.metrics import (
     Evaluation,
+    Interval,
     apply_temperature,
     evaluate_scores,
     fit_temperature,
     interval_to_json,
     unsure_band,
 )
-from edgegender.runtime.interpreter import Interpreter
 from edgegender.runtime.model_file import METADATA_SCHEMA, metadata_to_json, parse_model
-
-if TYPE_CHECKING:
-    import keras
 
 LICENSE = "Apache-2.0"
 INTENDED_USE = (
@@ -44,18 +38,18 @@ INTENDED_USE = (
 
 
 @dataclass(frozen=True)
-class MeasuredPhotos:
-    """Photos as network inputs, and the float network's answers to them.
+class Candidate:
+    """A converted file that nobody has judged yet.
 
     Args:
-        inputs: Gives each input, (size, size, 3) uint8, in order, each time it is called.
-        annotated: Label indices, shape (photos,).
-        float_scores: The float network's scores, shape (photos, labels).
+        content: The ``.tflite`` without metadata.
+        scheme: How it is quantized.
+        how: What was done, for the record: ranges, bias correction, float layers, training steps.
     """
 
-    inputs: Callable[[], Iterable[UInt8Array]]
-    annotated: IntArray
-    float_scores: FloatArray
+    content: bytes
+    scheme: QuantizationScheme
+    how: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,23 +59,16 @@ class Conversion:
     Args:
         content: The finished ``.tflite``; empty when the gate refused.
         metadata: What stands inside.
-        gate: Float and quantized answers side by side.
-        calibrated: The finished file's figures on the evaluation photos: temperature and threshold applied.
-        seconds: Of the quantization itself, without TensorFlow's import and without the gate.
-        peak_memory_bytes: Of this process up to the end of the quantization.
+        gate: Float and quantized answers side by side, on the evaluation photos.
+        calibrated: The finished file's figures on the same: temperature and threshold applied.
+        candidate: The file as it was judged.
     """
 
     content: bytes
     metadata: ModelMetadata
     gate: GateReport
     calibrated: Evaluation
-    seconds: float
-    peak_memory_bytes: int
-
-
-def _quantized_scores(content: bytes, photos: MeasuredPhotos) -> FloatArray:
-    interpreter = Interpreter(content)
-    return np.stack([interpreter.run(image) for image in photos.inputs()])
+    candidate: Candidate
 
 
 def _calibrated(threshold: float, temperature: float) -> float:
@@ -90,9 +77,11 @@ def _calibrated(threshold: float, temperature: float) -> float:
     return round(float(scores[0, 1]), 6)
 
 
-def _metrics_json(gate: GateReport, calibrated: Evaluation, evaluation_split: str) -> dict[str, object]:
+def metrics_to_json(gate: GateReport, calibrated: Evaluation, split: str) -> dict[str, object]:
+    """Returns the measured figures as they stand in the file."""
+    worst = gate.worst_group
     return {
-        "split": evaluation_split,
+        "split": split,
         "num_photos": calibrated.num_photos,
         "accuracy": interval_to_json(calibrated.accuracy),
         "f1": interval_to_json(calibrated.f1),
@@ -100,63 +89,80 @@ def _metrics_json(gate: GateReport, calibrated: Evaluation, evaluation_split: st
         "expected_calibration_error": round(calibrated.expected_calibration_error, 6),
         "float_accuracy": interval_to_json(gate.float_evaluation.accuracy),
         "accuracy_difference": interval_to_json(gate.difference.difference),
-        "flip_rate": round(gate.difference.flip_rate, 6),
+        "f1_difference": interval_to_json(gate.f1_difference),
+        "flip_rate": interval_to_json(gate.difference.flip_interval),
+        "p_value": round(gate.difference.p_value, 6),
+        "worst_group": None
+        if worst is None
+        else {
+            "group": f"{worst.column} {worst.value}",
+            "num_photos": worst.num_photos,
+            "accuracy_difference": interval_to_json(worst.difference.difference),
+        },
     }
 
 
-def convert(
-    model: keras.Model,
+def judge_candidate(
+    candidate: Candidate,
+    photos: MeasuredPhotos,
     template: ModelMetadata,
-    representative: RepresentativeDataset,
+    bars: GateBars,
+) -> tuple[FloatArray, GateReport]:
+    """Returns a candidate's scores for photos, and how they compare with the float network's.
+
+    Raises:
+        DataError: The photos have fewer than two labels.
+        CheckFailedError: A score is not finite.
+    """
+    scores = score_inputs(candidate.content, photos.inputs(), scaling=template.preprocessing.scaling)
+    report = judge(
+        photos.float_scores,
+        scores,
+        photos.annotated,
+        labels=template.labels,
+        positive_label=template.positive_label,
+        bars=bars,
+        threshold=template.threshold,
+        groups=photos.groups,
+    )
+    return scores, report
+
+
+def finish(
+    candidate: Candidate,
+    template: ModelMetadata,
     *,
     validation: MeasuredPhotos,
     evaluation: MeasuredPhotos,
     evaluation_split: str,
-    max_drop: float,
-    is_dated: bool = True,
+    bars: GateBars,
+    validation_scores: FloatArray | None = None,
 ) -> Conversion:
-    """Quantizes a network to uint8 in and out and measures the result against the float network.
+    """Returns a candidate with calibrated scores and all that a file says of itself, judged on the evaluation photos.
 
-    Temperature and "unsure" band are fitted on the quantized network's validation answers; every reported figure is
-    of the evaluation photos.
+    Temperature and "unsure" band are fitted on the candidate's own validation answers; every reported figure is of the
+    evaluation photos.
 
     Args:
-        model: The float network, from inputs scaled as ``template`` says to scores.
-        template: Labels, preprocessing, architecture, provenance, and the threshold for scores as the network gives
-            them; the rest is filled in here.
-        representative: Calibration inputs.
+        candidate: The converted network.
+        template: Labels, preprocessing of the file, architecture, provenance, and the threshold for scores as the
+            network gives them; the rest is filled in here.
         validation: To fit temperature and band on.
         evaluation: To judge on.
         evaluation_split: The name of the evaluation split, for the record.
-        max_drop: Largest accepted fall of accuracy, percentage points.
-        is_dated: Whether the time stands in the metadata; without it the same inputs give the same bytes.
+        bars: What may be lost.
+        validation_scores: The candidate's scores for the validation photos, where they are known already.
 
     Raises:
-        UsageError: ``max_drop`` is not in [0, 100].
-        CheckFailedError: The converter fails or its network answers NaN.
+        CheckFailedError: The network answers NaN.
         DataError: The evaluation photos have one label only.
     """
-    if not 0 <= max_drop <= 100:
-        raise UsageError(f"Expected max-drop in [0, 100] percentage points, got {max_drop:g}.")
-    started = time.perf_counter()
-    quantized = convert_to_uint8(model, representative.inputs, scaling=template.preprocessing.scaling)
-    seconds = time.perf_counter() - started
-    peak_memory_bytes = memory_bytes("VmHWM")
-
-    labels, positive = template.labels, template.positive_label
-    validation_scores = _quantized_scores(quantized, validation)
+    scaling, labels, positive = template.preprocessing.scaling, template.labels, template.positive_label
+    if validation_scores is None:
+        validation_scores = score_inputs(candidate.content, validation.inputs(), scaling=scaling)
+    scores, gate = judge_candidate(candidate, evaluation, template, bars)
     temperature = fit_temperature(validation_scores, validation.annotated)
     band = unsure_band(apply_temperature(validation_scores, temperature), validation.annotated)
-    scores = _quantized_scores(quantized, evaluation)
-    gate = judge(
-        evaluation.float_scores,
-        scores,
-        evaluation.annotated,
-        labels=labels,
-        positive_label=positive,
-        max_drop=max_drop,
-        threshold=template.threshold,
-    )
     threshold = _calibrated(template.threshold, temperature)
     calibrated = evaluate_scores(
         apply_temperature(scores, temperature),
@@ -165,32 +171,37 @@ def convert(
         positive_label=positive,
         threshold=threshold,
     )
-    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds") if is_dated else ""
-    provenance: Mapping[str, object] = {
-        **template.provenance,
-        "representative_sha256": representative.sha256,
-        "representative_counts": representative.counts,
-    }
     metadata = dataclasses.replace(
         template,
+        scheme=candidate.scheme,
         threshold=threshold,
         temperature=round(temperature, 4),
         unsure_below=round(band, 4),
-        created=now,
-        metrics=_metrics_json(gate, calibrated, evaluation_split),
-        provenance=provenance,
-        license=LICENSE,
-        intended_use=INTENDED_USE,
+        metrics=metrics_to_json(gate, calibrated, evaluation_split),
+        provenance={**template.provenance, "conversion": dict(candidate.how)},
+        license=template.license or LICENSE,
+        intended_use=template.intended_use or INTENDED_USE,
     )
-    content = add_metadata(quantized, metadata) if gate.is_passed else b""
-    return Conversion(content, metadata, gate, calibrated, seconds, peak_memory_bytes)
+    content = add_metadata(candidate.content, metadata) if gate.is_passed else b""
+    return Conversion(content, metadata, gate, calibrated, candidate)
 
 
-def write_model(conversion: Conversion, path: Path) -> str:
+def with_metadata(conversion: Conversion) -> bytes:
+    """Returns a refused conversion's file with its metadata, for measuring what it would have cost; never to ship."""
+    return conversion.content or add_metadata(conversion.candidate.content, conversion.metadata)
+
+
+def write_model(conversion: Conversion, path: Path, *, is_dated: bool = True) -> str:
     """Writes a model and the ``.json`` with its sha256 beside it, and returns the sha256.
 
-    The ``.json`` of an earlier model goes first and the new one comes last: a kill in between leaves a model that is
-    still verified by its own digest.
+    The time of the conversion stands in the ``.json`` only: the same inputs, seed and versions give the same
+    ``.tflite``. The ``.json`` of an earlier model goes first and the new one comes last: a kill in between leaves a
+    model that is still verified by its own digest.
+
+    Args:
+        conversion: One that passed its gate.
+        path: The ``.tflite`` to write.
+        is_dated: Whether the time stands in the ``.json``.
 
     Raises:
         UsageError: The gate refused the conversion, so that there is nothing to write.
@@ -202,8 +213,12 @@ def write_model(conversion: Conversion, path: Path) -> str:
     sha256 = hashlib.sha256(conversion.content).hexdigest()
     metadata = parse_model(conversion.content, where=str(path))
     values = {name: value for name, value in metadata_to_json(metadata, digest="").items() if name != "digest"}
+    if is_dated:
+        values["created"] = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     with files.replacing(path) as temporary:
         temporary.write_bytes(conversion.content)
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())  # whole on the disk before the earlier model's witness goes
         sidecar.unlink(missing_ok=True)
     files.write_json(
         sidecar,
@@ -216,3 +231,14 @@ def write_model(conversion: Conversion, path: Path) -> str:
         },
     )
     return sha256
+
+
+def format_change(interval: Interval) -> str:
+    """Returns a difference in points with its interval and its sign.
+
+    Example:
+        >>> format_change(Interval(-0.0012, -0.003, 0.0006))
+        '-0.12 [-0.30, +0.06]'
+    """
+    value, low, high = (100 * number + 0.0 for number in (interval.value, interval.low, interval.high))
+    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"

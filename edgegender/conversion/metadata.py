@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 
-import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from edgegender.conversion import flatbuffer
 from edgegender.entities import ModelMetadata
 from edgegender.runtime.model_file import (
     EMPTY_DIGEST,
@@ -15,14 +16,6 @@ from edgegender.runtime.model_file import (
     metadata_to_json,
     parse_model,
 )
-
-_FILE_IDENTIFIER = b"TFL3"
-
-
-def _pack(model: object) -> bytes:
-    builder = flatbuffers.Builder(1 << 20)
-    builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)  # type: ignore[attr-defined] # generated code
-    return bytes(builder.Output())
 
 
 def add_metadata(content: bytes, metadata: ModelMetadata) -> bytes:
@@ -38,18 +31,18 @@ def add_metadata(content: bytes, metadata: ModelMetadata) -> bytes:
         ModelFileError: A value is out of its range.
         ValueError: A figure is NaN or infinite.
     """
-    model = schema.ModelT.InitFromPackedBuf(content)
+    model = flatbuffer.unpack(content)
     values = metadata_to_json(metadata, digest=EMPTY_DIGEST)
     stored = json.dumps(values, sort_keys=True, ensure_ascii=False, allow_nan=False).encode()
     buffer = schema.BufferT()
-    buffer.data = list(stored)
+    buffer.data = np.frombuffer(stored, np.uint8)
     entry = schema.MetadataT()
     entry.name = METADATA_NAME
     entry.buffer = len(model.buffers)
     model.buffers.append(buffer)
     kept = [other for other in model.metadata or [] if other.name not in (METADATA_NAME, METADATA_NAME.encode())]
     model.metadata = [*kept, entry]
-    packed = _pack(model)
+    packed = flatbuffer.pack(model)
     # The digest is computed over the file with zeros in its place, then written there; the length stays the same.
     digest = compute_digest(packed, EMPTY_DIGEST)
     finished = packed.replace(f'"digest": "{EMPTY_DIGEST}"'.encode(), f'"digest": "{digest}"'.encode(), 1)

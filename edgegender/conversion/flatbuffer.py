@@ -1,0 +1,78 @@
+"""A ``.tflite`` as objects that can be changed, and back. Operators and weights survive the way to the byte."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import flatbuffers
+from ai_edge_litert import schema_py_generated as schema
+
+from edgegender.errors import CheckFailedError
+
+_FILE_IDENTIFIER = b"TFL3"  # of the TensorFlow Lite schema, version 3
+_GROWTH_BYTES = 1 << 20
+CUSTOM_OPERATOR = "CUSTOM"
+_OPERATOR_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+
+
+def unpack(content: bytes) -> Any:  # noqa: ANN401 - generated code without types
+    """Returns the ``ModelT`` of a ``.tflite``: its tables as objects, its buffers as numpy arrays.
+
+    Args:
+        content: A ``.tflite`` as a converter wrote it, not one of a stranger: nothing is checked.
+    """
+    return schema.ModelT.InitFromPackedBuf(content)
+
+
+def pack(model: object) -> bytes:
+    """Returns a ``ModelT`` as a ``.tflite``."""
+    builder = flatbuffers.Builder(_GROWTH_BYTES)
+    builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)  # type: ignore[attr-defined] # generated code
+    return bytes(builder.Output())
+
+
+def text(name: bytes | str | None) -> str:
+    """Returns a name as text: the generated code gives bytes, and takes both."""
+    return name.decode() if isinstance(name, bytes) else name or ""
+
+
+def graph_of(model: object) -> Any:  # noqa: ANN401 - generated code without types
+    """Returns the one subgraph of a model.
+
+    Raises:
+        CheckFailedError: There are more: control flow, which no classifier here has.
+    """
+    graphs = model.subgraphs  # type: ignore[attr-defined] # generated code
+    if len(graphs) != 1:
+        raise CheckFailedError(
+            f"Expected a network without control flow, got {len(graphs)} subgraphs.",
+            hint="Loops and conditions cannot be quantized here: build the network without them.",
+        )
+    return graphs[0]
+
+
+def operator_names(model: object) -> list[str]:
+    """Returns the name of each operator in its order; a custom one is ``CUSTOM:name``."""
+    codes = model.operatorCodes  # type: ignore[attr-defined] # generated code
+    names = []
+    for operator in graph_of(model).operators:
+        code = codes[operator.opcodeIndex]
+        # old files have the code in the deprecated field only, new ones in both unless it is above 127
+        number = max(code.builtinCode, code.deprecatedBuiltinCode)
+        name = _OPERATOR_NAMES.get(number, str(number))
+        names.append(f"{CUSTOM_OPERATOR}:{text(code.customCode)}" if name == CUSTOM_OPERATOR else name)
+    return names
+
+
+def has_data(model: object, tensor: object) -> bool:
+    """Returns whether a tensor is a constant, whose numbers stand in the file."""
+    buffer = model.buffers[tensor.buffer]  # type: ignore[attr-defined] # generated code
+    return buffer.data is not None and len(buffer.data) > 0
+
+
+def activations(model: object) -> Iterator[tuple[int, Any]]:
+    """Yields (index, tensor) of each float tensor that the network computes or is given."""
+    for index, tensor in enumerate(graph_of(model).tensors):
+        if tensor.type == schema.TensorType.FLOAT32 and not has_data(model, tensor):
+            yield index, tensor
