@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,9 @@ def _prepare(request: Request, path: Path, data_path: Path) -> Job:
     )
     model, compression = compress(source, training, sparsity=request.sparsity, num_clusters=request.num_clusters)
     note("converting …")
+    started = time.perf_counter()
     network = build_float_network(model, scaling=source.preprocessing.scaling)
+    conversion_seconds = time.perf_counter() - started
     template = _template(request, source, dataset, evaluation_rows)
     template = replace(template, preprocessing=replace(template.preprocessing, scaling=network.scaling))
     if compression:
@@ -115,6 +118,7 @@ def _prepare(request: Request, path: Path, data_path: Path) -> Job:
         validation,
         evaluation,
         compression,
+        conversion_seconds,
     )
 
 

@@ -54,8 +54,18 @@ _OPTIONS = [
         help="Share of weights set to zero.",
     ),
     click.option("--cluster", "num_clusters", type=click.IntRange(2, 256), help="Distinct weights a kernel."),
-    click.option("--steps", type=click.IntRange(min=1), default=300, show_default=True, help="Of other training."),
-    click.option("--learning-rate", type=float, default=1e-4, show_default=True, help="Of all training here."),
+    click.option(
+        "--steps",
+        type=click.IntRange(min=1),
+        default=300,
+        show_default=True,
+        help="Of training for --prune, --cluster, --auto.",
+    ),
+    click.option(
+        "--learning-rate",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        help="Of all training here, as a share of the weights' size.  [default: 0.001, 0.003 for --prune, --cluster]",
+    ),
     click.option("--representative", default=500, show_default=True, help="Photos for calibration."),
     click.option("--representative-split", default="train", show_default=True, help="Where they are drawn from."),
     click.option("--force", "is_forced", is_flag=True, help="Calibrate even on fewer than 100 photos."),
@@ -106,7 +116,7 @@ class Request:
     sparsity: float | None
     num_clusters: int | None
     steps: int
-    learning_rate: float
+    learning_rate: float | None
     representative: int
     representative_split: str
     is_forced: bool
@@ -168,7 +178,7 @@ def check_request(request: Request) -> None:
         (request.is_int8 and scheme not in (None, "full_integer"), f"--int8 or --scheme {scheme}"),
         (request.is_auto and scheme not in (None, "full_integer"), f"--auto or --scheme {scheme}"),
         (request.is_auto and request.qat_steps is not None, "--auto or --qat (--auto trains when nothing else helps)"),
-        (request.qat_steps is not None and scheme not in (None, "full_integer"), f"--qat or --scheme {scheme}"),
+        (request.qat_steps is not None and scheme not in (None, "full_integer", ALL), f"--qat or --scheme {scheme}"),
         (request.per_tensor and request.qat_steps is not None, "--per-tensor or --qat"),
         (request.is_edge_tpu and not is_integer, f"--edge-tpu or --scheme {scheme}"),
         (scheme == ALL and (request.is_header or request.is_onnx), f"--scheme {ALL} or --c-header and --onnx"),
@@ -177,8 +187,6 @@ def check_request(request: Request) -> None:
     for is_met, what in contradictions:
         if is_met:
             raise UsageError(f"Expected {what}, got both.", hint="Leave one of them out.")
-    if not 0 < request.learning_rate < 1:
-        raise UsageError(f"Expected a learning rate between 0 and 1, got {request.learning_rate:g}.")
 
 
 def add_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -30,7 +30,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What every way of converting needs."""
+    """What every way of converting needs.
+
+    Args:
+        request: The options.
+        source: The float network, as it came.
+        quantizer: Of the float file, pruned or clustered where that was asked for.
+        training: How a network is trained further.
+        template: What the file says of itself, as far as it is known.
+        representative: What is calibrated on.
+        validation: What scores are fitted on, and rungs chosen by.
+        evaluation: What the gate judges by.
+        compression: What pruning or clustering did.
+        conversion_seconds: From Keras to the float file.
+    """
 
     request: Request
     source: Source
@@ -41,6 +54,7 @@ class Job:
     validation: MeasuredPhotos
     evaluation: MeasuredPhotos
     compression: Mapping[str, object]
+    conversion_seconds: float
 
 
 @dataclass(frozen=True)
@@ -158,6 +172,7 @@ def _to_json(job: Job, outcome: Outcome) -> dict[str, object]:
         "scheme": conversion.metadata.scheme.value,
         "size_bytes": len(conversion.content) or len(conversion.candidate.content),
         "compressed_bytes": text.compressed_bytes(conversion.candidate.content),
+        "conversion_seconds": round(job.conversion_seconds, 2),
         "quantization_seconds": round(sum(step.seconds for step in outcome.ladder.steps), 2),
         "peak_memory_bytes": outcome.peak_memory_bytes,
         "temperature": conversion.metadata.temperature,
@@ -168,7 +183,7 @@ def _to_json(job: Job, outcome: Outcome) -> dict[str, object]:
         "steps": [text.step_to_json(step) for step in outcome.ladder.steps],
         "stability": text.stability_to_json(outcome.stability) if outcome.stability else None,
         "layers": text.layers_to_json(outcome.layers),
-        "metrics": dict(metrics),
+        **metrics,
     }
 
 

@@ -32,14 +32,20 @@ class Training:
     Args:
         batches: Starts a fresh stream of batches.
         num_steps: Steps.
-        learning_rate: The peak.
+        learning_rate: The peak, as a share of the weights' size; ``None`` for what each training does best with.
         seed: Of order and augmentation.
     """
 
     batches: Callable[[], Iterator[npt.NDArray[np.float32]]]
     num_steps: int
-    learning_rate: float
+    learning_rate: float | None
     seed: int
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What every kind of training takes."""
+        rate = {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
+        return {"num_steps": self.num_steps, "seed": self.seed, **rate}
 
 
 @contextlib.contextmanager
@@ -95,20 +101,12 @@ def qat_rung(source: Source, training: Training, plan: IntegerPlan) -> Rung:
             twin = train_quantized(
                 source.model,
                 training.batches(),
-                num_steps=training.num_steps,
                 scaling=source.preprocessing.scaling,
                 io_type=plan.io_type,
-                learning_rate=training.learning_rate,
-                seed=training.seed,
                 on_step=on_step,
+                **training.options,
             )
-        how = {
-            "qat_steps": training.num_steps,
-            "learning_rate": training.learning_rate,
-            "seed": training.seed,
-            "per_channel": True,
-            "io_type": plan.io_type,
-        }
+        how = {"rung": "qat", **training.options, "per_channel": True, "io_type": plan.io_type}
         return Candidate(twin.content, QuantizationScheme.FULL_INTEGER, how)
 
     return Rung("qat", make)
@@ -169,22 +167,27 @@ def compress(
         return source.model, {}
     if sparsity is not None and num_clusters is not None:
         raise UsageError("Expected --prune or --cluster, got both.", hint="Clustering would fill the zeros again.")
-    options: dict[str, Any] = {
-        "num_steps": training.num_steps,
-        "learning_rate": training.learning_rate,
-        "seed": training.seed,
-    }
     if sparsity is not None:
         with _steps("pruning") as on_step:
-            twin = train_pruned(source.model, training.batches(), sparsity=sparsity, on_step=on_step, **options)
+            twin = train_pruned(
+                source.model, training.batches(), sparsity=sparsity, on_step=on_step, **training.options
+            )
         shares = twin.sparsity.values()
-        how: dict[str, object] = {"sparsity": sparsity, "least_sparsity_of_a_kernel": round(min(shares), 4), **options}
+        how: dict[str, object] = {
+            "sparsity": sparsity,
+            "least_sparsity_of_a_kernel": round(min(shares), 4),
+            **training.options,
+        }
     else:
         with _steps("clustering") as on_step:
             twin = train_clustered(
-                source.model, training.batches(), num_clusters=int(num_clusters or 0), on_step=on_step, **options
+                source.model,
+                training.batches(),
+                num_clusters=int(num_clusters or 0),
+                on_step=on_step,
+                **training.options,
             )
-        how = {"num_clusters": num_clusters, **options}
+        how = {"num_clusters": num_clusters, **training.options}
     import keras
 
     copy = keras.models.clone_model(source.model)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -157,7 +157,7 @@ def run_all(job: Job, folder: Path) -> None:
         "compression": dict(job.compression),
         "bars": {"max_drop": job.request.max_drop, "max_flips": job.request.max_flips},
         "provenance": dict(job.template.provenance),
-        "machine": describe_machine(),
+        "machine": asdict(describe_machine()),
     }
     record = schemes_to_json(rows, about, {name: gate_to_json(conversion.gate) for name, conversion in made.items()})
     table = format_schemes(rows, about)

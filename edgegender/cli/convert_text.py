@@ -30,7 +30,7 @@ def advice(problems: Sequence[str], how: Mapping[str, object]) -> str:
             "Look at the calibration photos and the scaling: one label only means that the ranges do not fit. "
             "--ranges mse, or --scheme float16 to see that the float file is right."
         )
-    tried = "qat_steps" in how
+    tried = how.get("rung") == "qat"
     if not how.get("bias_correction") and not tried:
         return "Correct the biases (leave --no-bias-correction out), or climb the ladder with --auto."
     if not tried:

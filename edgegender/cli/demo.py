@@ -129,7 +129,7 @@ def command(photos: Path | None, output: Path, faces: int, overrides: tuple[str,
     demo.run("evaluate", output / "run", "--data", crops, "-o", output / "evaluation")
     demo.say("5  Quantize it to int8; the gate compares both on the same photos")
     convert = ("convert", output / "run", "--int8", "--data", crops, "-o", output / "model.tflite")
-    demo.run(*convert, "--representative", "200", "--max-drop", "2")
+    demo.run(*convert, "--representative", "200", "--max-drop", "2", "--max-flips", "5", "--max-group-drop", "5")
     demo.say("6  Predict some photos with the file")
     _predict(demo, output)
     demo.say("7  Benchmark it, and the embedded model, on this machine")

@@ -9,6 +9,8 @@ Source: Nagel et al. 2019, arXiv 1906.04721, section 4.2 and appendix D (empiric
 
 from __future__ import annotations
 
+import copy
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,6 +64,35 @@ def _find_layers(float_content: bytes, content: bytes) -> list[_Layer]:
     return layers
 
 
+def _with_own_biases(content: bytes) -> bytes:
+    """Returns a file in which no two layers share a bias: the converter stores equal ones, such as zeros, once."""
+    model = flatbuffer.unpack(content)
+    graph = flatbuffer.graph_of(model)
+    tensor_uses = Counter(int(index) for operator in graph.operators for index in operator.inputs)
+    buffer_uses = Counter(tensor.buffer for tensor in graph.tensors)
+    is_changed = False
+    for name, operator in zip(flatbuffer.operator_names(model), graph.operators, strict=True):
+        if name not in _LAYERS or len(operator.inputs) < 3 or operator.inputs[2] < 0:
+            continue
+        index = int(operator.inputs[2])
+        tensor = graph.tensors[index]
+        if tensor_uses[index] == 1 and buffer_uses[tensor.buffer] == 1:
+            continue
+        own = copy.copy(tensor)
+        own.buffer = len(model.buffers)
+        model.buffers.append(copy.copy(model.buffers[tensor.buffer]))
+        if tensor_uses[index] == 1:
+            graph.tensors[index] = own
+        else:
+            # the unpacked array is read only
+            operator.inputs = [*operator.inputs[:2], len(graph.tensors), *operator.inputs[3:]]
+            graph.tensors.append(own)
+        tensor_uses[index] -= 1
+        buffer_uses[tensor.buffer] -= 1
+        is_changed = True
+    return flatbuffer.pack(model) if is_changed else content
+
+
 def _bias_view(content: bytearray, tensor_index: int) -> npt.NDArray[np.int32]:
     """Returns a bias as an array that writes into the file's bytes."""
     from ai_edge_litert import schema_py_generated as schema
@@ -108,6 +139,7 @@ def correct_biases(
         images: The same pictures as raw bytes, (photos, size, size, 3).
     """
     count = min(_MAX_PHOTOS, len(images))
+    content = _with_own_biases(content)
     layers = _find_layers(float_content, content)
     reader = TensorReader(float_content)
     wanted: dict[int, FloatArray] = {}

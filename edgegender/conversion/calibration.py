@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,32 +53,52 @@ def check_disjoint(calibration: Manifest, evaluation: Manifest) -> None:
 
 
 def choose_rows(manifest: Manifest, *, num_photos: int, seed: int, group_by: Sequence[str] = ()) -> list[ManifestRow]:
-    """Returns rows drawn at random, as many of each label and group as there are, and in a mixed order.
+    """Returns rows drawn at random: as many of each label, within a label as many of each group, as far as there are.
 
-    The first half of them is mixed as the second is: a small group is not calibrated by chance alone.
+    They are in a mixed order: the first half has as many of each label and group as the second, give or take one.
 
     Args:
         manifest: The training split.
         num_photos: How many; all rows when there are fewer.
         seed: Another seed draws others.
-        group_by: Columns; each combination of a label and their values is drawn from in turn. Numbers with many values
-            are cut into bins.
+        group_by: Columns; the labels are drawn from in turn, and so is, within a label, each combination of their
+            values. Numbers with many values are cut into bins.
 
     Raises:
         UsageError: ``num_photos`` is below one, or a column is missing or cannot be grouped by.
     """
     if num_photos < 1:
         raise UsageError(f"Expected at least one representative photo, got {num_photos}.")
-    strata: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    cells = zip(manifest.column("label"), *group_cells(manifest, group_by).values(), strict=True)
-    for index, stratum in enumerate(cells):
-        strata[stratum].append(index)
+    strata = list(zip(manifest.column("label"), *group_cells(manifest, group_by).values(), strict=True))
+    members: dict[str, dict[tuple[str, ...], list[int]]] = defaultdict(lambda: defaultdict(list))
+    for index, stratum in enumerate(strata):
+        members[stratum[0]][stratum].append(index)
     rng = np.random.default_rng(seed)
-    shuffled = [[indices[place] for place in rng.permutation(len(indices))] for _, indices in sorted(strata.items())]
-    chosen: list[int] = []
-    for turn in range(max(map(len, shuffled), default=0)):
-        chosen += [indices[turn] for indices in shuffled if turn < len(indices)]
-    return [manifest.row(index) for index in chosen[:num_photos]]
+    by_label = []
+    for _, groups in sorted(members.items()):
+        drawn = [[own[place] for place in rng.permutation(len(own))] for _, own in sorted(groups.items())]
+        # with more groups than photos, which groups are drawn is left to chance, not to the alphabet
+        by_label.append(_in_turn([drawn[place] for place in rng.permutation(len(drawn))] if group_by else drawn))
+    chosen = _in_turn(by_label)[:num_photos]
+    by_group = _spread(chosen, {index: strata[index] for index in chosen})
+    return [manifest.row(index) for index in _spread(by_group, {index: strata[index][0] for index in chosen})]
+
+
+def _in_turn(lists: Sequence[Sequence[int]]) -> list[int]:
+    """Returns the first of each list, then the second of each, and so on."""
+    longest = max(map(len, lists), default=0)
+    return [items[turn] for turn in range(longest) for items in lists if turn < len(items)]
+
+
+def _spread(indices: Sequence[int], stratum_of: Mapping[int, Hashable]) -> list[int]:
+    """Returns indices in an order in which each stratum is spread evenly from the first to the last."""
+    counts = Counter(stratum_of[index] for index in indices)
+    seen: Counter[Hashable] = Counter()
+    places = {}
+    for index in indices:
+        places[index] = (seen[stratum_of[index]] + 0.5) / counts[stratum_of[index]]
+        seen[stratum_of[index]] += 1
+    return sorted(indices, key=places.__getitem__)
 
 
 def group_cells(manifest: Manifest, group_by: Sequence[str]) -> dict[str, Sequence[str]]:

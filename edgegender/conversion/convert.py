@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -72,9 +73,13 @@ class Conversion:
 
 
 def _calibrated(threshold: float, temperature: float) -> float:
-    """Returns the calibrated score that a score equal to the threshold becomes, so that answers stay as they were."""
-    scores = apply_temperature(np.asarray([[1 - threshold, threshold]]), round(temperature, 4))
-    return round(float(scores[0, 1]), 6)
+    """Returns the calibrated score that a score equal to the threshold becomes, so that answers stay as they were.
+
+    Rounded down: a quantized score is often equal to the threshold, and has to reach it afterwards, too. To twelve
+    digits: at the lowest temperature, scores of 1/256 and of 255/256 are still apart from 0 and 1.
+    """
+    scores = apply_temperature(np.asarray([[1 - threshold, threshold]]), temperature)
+    return math.floor(1e12 * float(scores[0, 1])) / 1e12
 
 
 def metrics_to_json(gate: GateReport, calibrated: Evaluation, split: str) -> dict[str, object]:
@@ -161,7 +166,8 @@ def finish(
     if validation_scores is None:
         validation_scores = score_inputs(candidate.content, validation.inputs(), scaling=scaling)
     scores, gate = judge_candidate(candidate, evaluation, template, bars)
-    temperature = fit_temperature(validation_scores, validation.annotated)
+    # as it stands in the file: every figure is of the finished file
+    temperature = round(fit_temperature(validation_scores, validation.annotated), 4)
     band = unsure_band(apply_temperature(validation_scores, temperature), validation.annotated)
     threshold = _calibrated(template.threshold, temperature)
     calibrated = evaluate_scores(
@@ -175,7 +181,7 @@ def finish(
         template,
         scheme=candidate.scheme,
         threshold=threshold,
-        temperature=round(temperature, 4),
+        temperature=temperature,
         unsure_below=round(band, 4),
         metrics=metrics_to_json(gate, calibrated, evaluation_split),
         provenance={**template.provenance, "conversion": dict(candidate.how)},

@@ -162,14 +162,21 @@ def _find_problems(
     return problems
 
 
-def require_two_labels(annotated: IntArray) -> None:
-    """Makes sure that the evaluation photos can tell a good network from a constant.
+def require_two_labels(annotated: IntArray, *, name: str = "evaluation") -> None:
+    """Makes sure that photos can tell a good network from a constant.
+
+    Args:
+        annotated: Label indices, shape (photos,).
+        name: Which photos, for the message.
 
     Raises:
         DataError: They have fewer than two labels: neither accuracy nor collapse means anything then.
     """
-    if len(np.unique(annotated)) < 2:
-        raise DataError("Expected evaluation photos of at least two labels, got one.", hint="Add photos or splits.")
+    if (count := len(np.unique(annotated))) < 2:
+        raise DataError(
+            f"Expected {name} photos of at least two labels, got {'one' if count else 'none'}.",
+            hint="Add photos or splits.",
+        )
 
 
 def judge(

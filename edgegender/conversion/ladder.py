@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from edgegender.conversion.convert import Candidate, Conversion, finish, judge_candidate
-from edgegender.conversion.gate import GateBars, GateReport
+from edgegender.conversion.gate import GateBars, GateReport, require_two_labels
 from edgegender.conversion.measured import MeasuredPhotos
 from edgegender.entities import FloatArray, ModelMetadata
-from edgegender.errors import CheckFailedError, UsageError
+from edgegender.errors import CheckFailedError, ModelFileError, UsageError
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Ladder:
 
     Args:
         steps: What each rung gave, in order.
-        conversion: The first that passed, else the one that changes the fewest validation answers.
+        conversion: The first that passed, else the one that changes the fewest validation answers; the latter is
+            refused, whatever the evaluation photos say of it.
     """
 
     steps: tuple[Step, ...]
@@ -78,7 +79,7 @@ class _Climber:
     def __init__(self, finish_candidate: Callable[[Candidate, FloatArray], Conversion]) -> None:
         self._finish = finish_candidate
         self._looks = 0
-        self._best: tuple[float, Candidate, FloatArray, Conversion | None] | None = None
+        self._best: tuple[GateReport, Candidate, FloatArray, Conversion | None] | None = None
 
     def _finished(self, candidate: Candidate, scores: FloatArray) -> Conversion:
         self._looks += 1
@@ -93,20 +94,29 @@ class _Climber:
             candidate = rung.make()
             seconds = time.perf_counter() - started
             scores, report = judge(candidate)
-        except CheckFailedError as error:
+            conversion = self._finished(candidate, scores) if report.is_passed or not is_validated_first else None
+        except (CheckFailedError, ModelFileError) as error:  # the latter: this runtime does not load the file
             return Step(rung.name, time.perf_counter() - started, 0, None, error=str(error)), None
-        conversion = self._finished(candidate, scores) if report.is_passed or not is_validated_first else None
-        if self._best is None or report.difference.flip_rate < self._best[0]:
-            self._best = (report.difference.flip_rate, candidate, scores, conversion)
+        if self._best is None or report.difference.flip_rate < self._best[0].difference.flip_rate:
+            self._best = (report, candidate, scores, conversion)
         gate = conversion.gate if conversion is not None else None
         return Step(rung.name, seconds, len(candidate.content), report, gate), conversion
 
     def best(self) -> Conversion | None:
-        """Returns the conversion of the rung with the fewest flips; ``None`` where no rung gave a file."""
+        """Returns the conversion of the rung with the fewest flips; ``None`` where no rung gave a file.
+
+        One that the validation photos refused stays refused: the evaluation photos are no second chance.
+        """
         if self._best is None:
             return None
-        _, candidate, scores, conversion = self._best
-        return conversion or self._finished(candidate, scores)
+        report, candidate, scores, conversion = self._best
+        if conversion is not None:
+            return conversion
+        conversion = self._finished(candidate, scores)
+        problems = (*conversion.gate.problems, *(f"{problem} (validation photos)" for problem in report.problems))
+        return dataclasses.replace(
+            conversion, content=b"", gate=dataclasses.replace(conversion.gate, problems=problems)
+        )
 
 
 def climb(
@@ -140,6 +150,8 @@ def climb(
     """
     if not rungs:
         raise UsageError("Expected at least one way to quantize, got none.")
+    require_two_labels(validation.annotated, name="validation")
+    require_two_labels(evaluation.annotated)
 
     def finish_candidate(candidate: Candidate, scores: FloatArray) -> Conversion:
         return finish(

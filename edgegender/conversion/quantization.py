@@ -24,6 +24,7 @@ from edgegender.conversion.ranges import (
     collect_histograms,
     with_ranges,
 )
+from edgegender.conversion.tensors import TensorReader
 from edgegender.entities import QuantizationScheme, UInt8Array
 from edgegender.errors import CheckFailedError, MissingDependencyError, UsageError
 
@@ -102,13 +103,25 @@ class Quantizer:
         ranges = {index: choose_range(histogram, method) for index, histogram in histograms.items()}
         return set_input_range(with_ranges(self.network.content, ranges), self.network.input_range)
 
+    def _check_names(self, float_layers: Collection[str]) -> None:
+        """Makes sure that the layers exist: TensorFlow ignores a name that it does not know."""
+        known = {name for _, name, _ in TensorReader(self.network.content).outputs()} if float_layers else set()
+        unknown = sorted(set(float_layers) - known)
+        if unknown:
+            raise UsageError(
+                f"Expected names of output tensors of the network, got {', '.join(unknown)}.",
+                hint="rank_layers and compare_layers give them.",
+            )
+
     def integer(self, plan: IntegerPlan) -> bytes:
         """Returns the network with int8 weights and activations as planned.
 
         Raises:
             CheckFailedError: An operator cannot be quantized.
+            UsageError: A float layer is not in the network.
             MissingDependencyError: TensorFlow is not installed.
         """
+        self._check_names(plan.float_layers)
         content = quantize_calibrated(
             self._calibrated(plan.ranges),
             is_per_channel=plan.is_per_channel,
@@ -220,7 +233,7 @@ def quantize_calibrated(
             content,
             disable_per_channel=not is_per_channel,
             disable_per_channel_for_dense_layers=not is_per_channel,
-            fully_quantize=not float_layers,
+            fully_quantize=False,  # true would mean int8 in and out, whatever is asked for; see require_integer
             input_data_type=kind,
             output_data_type=kind,
             denylisted_nodes=set(float_layers) or None,

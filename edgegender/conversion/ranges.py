@@ -70,7 +70,9 @@ def collect_histograms(
         reader.run(tensor)
         for index in names:
             value = reader.raw(index)
-            low[index], high[index] = min(low[index], float(value.min())), max(high[index], float(value.max()))
+            # Python's min and max would lose a NaN that is not the first
+            low[index] = float(np.minimum(low[index], value.min()))
+            high[index] = float(np.maximum(high[index], value.max()))
     broken = [names[index] for index in names if not np.isfinite([low[index], high[index]]).all()]
     if broken:
         raise CheckFailedError(
@@ -85,7 +87,9 @@ def collect_histograms(
             # the upper end is excluded by OpenCV
             ends = [low[index], float(np.nextafter(np.float32(high[index]), np.float32(np.inf)))]
             flat = np.ascontiguousarray(reader.raw(index).reshape(-1, 1))
-            counts[index] += cv2.calcHist([flat], [0], None, [_NUM_BINS], ends)[:, 0]
+            counted = cv2.calcHist([flat], [0], None, [_NUM_BINS], ends)[:, 0].astype(np.float64)
+            counted[-1] += flat.size - counted.sum()  # a highest value that rounding put beyond the end, as at 0
+            counts[index] += counted
     return {index: ActivationHistogram(names[index], low[index], high[index], counts[index]) for index in names}
 
 

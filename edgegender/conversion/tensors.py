@@ -65,6 +65,11 @@ class TensorReader:
         return np.asarray((raw.astype(np.float32) - np.float32(zero_point)) * np.float32(scale), np.float32)
 
     @property
+    def input_index(self) -> int:
+        """The index of the tensor that the network is given."""
+        return int(self._input["index"])
+
+    @property
     def is_float_input(self) -> bool:
         """Whether the network takes float32."""
         return bool(np.dtype(self._input["dtype"]) == np.float32)
@@ -78,6 +83,14 @@ class TensorReader:
             if operator["op_name"] != "DELEGATE"
             for output in operator["outputs"]
         }
+
+    def name(self, index: int) -> str:
+        """Returns a tensor's name."""
+        return str(self._details[index]["name"])
+
+    def shape(self, index: int) -> tuple[int, ...]:
+        """Returns a tensor's sides."""
+        return tuple(int(side) for side in self._details[index]["shape"])
 
     def outputs(self) -> Iterator[tuple[int, str, str]]:
         """Yields (tensor index, tensor name, operator) for what each operator computes, in the network's order."""

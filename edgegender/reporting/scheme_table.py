@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from edgegender.errors import ResultFileError
 from edgegender.metrics import Interval, interval_to_json
 from edgegender.reporting.evaluation import format_interval
 
 SCHEMES_SCHEMA = "edgegender.schemes/1"
+_INTERVALS = ("accuracy", "difference", "flip_rate")
 _HEADER = (
     "",
     "scheme",
@@ -61,26 +63,26 @@ def _signed(interval: Interval) -> str:
     return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
+def _number(value: float | None, digits: int) -> str:
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def _megabytes(size_bytes: int | None) -> str:
+    return _number(None if size_bytes is None else size_bytes / 1e6, 2)
+
+
 def _cells(row: SchemeRow) -> list[str]:
-    if (
-        row.size_bytes is None
-        or row.compressed_bytes is None
-        or row.accuracy is None
-        or row.difference is None
-        or row.flip_rate is None
-    ):
-        return [row.mark, row.name, *[""] * (len(_HEADER) - 2)]
     return [
         row.mark,
         row.name,
-        f"{row.size_bytes / 1e6:.2f}",
-        f"{row.compressed_bytes / 1e6:.2f}",
-        format_interval(row.accuracy),
-        _signed(row.difference),
-        f"{100 * row.flip_rate.value:.2f}",
-        f"{row.max_score_change:.3f}",
-        f"{row.p50_ms:.3f}",
-        f"{row.p90_ms:.3f}",
+        _megabytes(row.size_bytes),
+        _megabytes(row.compressed_bytes),
+        "" if row.accuracy is None else format_interval(row.accuracy),
+        "" if row.difference is None else _signed(row.difference),
+        "" if row.flip_rate is None else f"{100 * row.flip_rate.value:.2f}",
+        _number(row.max_score_change, 3),
+        _number(row.p50_ms, 3),
+        _number(row.p90_ms, 3),
     ]
 
 
@@ -101,7 +103,7 @@ def format_schemes(rows: Sequence[SchemeRow], about: Mapping[str, object]) -> st
     ]
     lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
     lines += ["", "✅ passed the gate · ❎ converted but refused · ❌ failed. 1 MB = 1,000,000 bytes.", ""]
-    lines += [f"- {row.mark} {row.name}: {row.problem}." for row in rows if row.problem]
+    lines += [f"- {row.mark} {row.name}: {row.problem.rstrip('.')}." for row in rows if row.problem]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -118,9 +120,35 @@ def schemes_to_json(
 
     def values(row: SchemeRow) -> dict[str, object]:
         found = dict(vars(row))
-        for name in ("accuracy", "difference", "flip_rate"):
+        for name in _INTERVALS:
             interval = getattr(row, name)
             found[name] = interval_to_json(interval) if interval is not None else None
         return found
 
     return {"schema": SCHEMES_SCHEMA, **about, "rows": [values(row) for row in rows], "gates": dict(gates)}
+
+
+def rows_from_json(record: Mapping[str, object]) -> list[SchemeRow]:
+    """Returns the rows of a recorded table.
+
+    Args:
+        record: From :func:`schemes_to_json`, as it was read from a file.
+
+    Raises:
+        ResultFileError: It is no such record.
+    """
+    rows = record.get("rows")
+    if record.get("schema") != SCHEMES_SCHEMA or not isinstance(rows, list):
+        raise ResultFileError(
+            f"Expected a record of schema {SCHEMES_SCHEMA}, got {record.get('schema')!r}.",
+            hint="Make one with: edgegender convert RUN --scheme all",
+        )
+
+    def row(values: Mapping[str, object]) -> SchemeRow:
+        intervals = {
+            name: None if values[name] is None else Interval(**values[name])  # type: ignore[arg-type]
+            for name in _INTERVALS
+        }
+        return SchemeRow(**{**values, **intervals})  # type: ignore[arg-type]
+
+    return [row(values) for values in rows]

@@ -17,6 +17,9 @@ from edgegender.cli.main import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 TIMEOUT_S = 240  # a hang is a failure, a busy machine is none
+# for convert: with some dozen photos one flip is two points
+SOME_LOSS = ("--max-drop", "5", "--max-flips", "10", "--max-group-drop", "100")
+ANY_LOSS = ("--max-drop", "100", "--max-flips", "100", "--max-group-drop", "100")
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,16 @@ import pytest
 from edgegender.data.drawn_faces import draw_background, write_drawn_faces
 from edgegender.images import read_image
 from edgegender.runtime.model_file import read_model
-from tests.cli.commands import Answer, check_error, check_no_parts, noise_lines, run_apart, run_here, snapshot
+from tests.cli.commands import (
+    SOME_LOSS,
+    Answer,
+    check_error,
+    check_no_parts,
+    noise_lines,
+    run_apart,
+    run_here,
+    snapshot,
+)
 from tests.pictures import write_photo
 from tests.tiny_model import build_tiny_model
 
@@ -53,7 +62,7 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Walk:
         "crop": ("data", "crop", "clean.csv", "-o", "crops", "--workers", "2", "--json"),
         "train": ("train", "--recipe", "demo", *settings, *data, "-o", "run", "--json"),
         "evaluate run": ("evaluate", "run", *data, "-o", "evaluation", "--json"),
-        "convert": ("convert", "run", "--int8", *data, "-o", "m.tflite", "--max-drop", "5", "--undated", "--json"),
+        "convert": ("convert", "run", "--int8", *data, "-o", "m.tflite", *SOME_LOSS, "--undated", "--json"),
         "evaluate file": ("evaluate", "m.tflite", *data, "--json"),
         "inspect": ("inspect", "m.tflite", "--json"),
         "predict": ("predict", "--model", "m.tflite", "photos/male", "--json"),
@@ -155,7 +164,7 @@ def test_the_same_words_give_the_same_bytes(walk: Walk, tmp_path: Path, capfd: p
     """--undated, in another process, from another folder."""
     target = tmp_path / "m.tflite"
     data = walk.folder / "crops" / "faces.csv"
-    words = ("convert", walk.folder / "run", "--int8", "--data", data, "-o", target, "--max-drop", "5", "--undated")
+    words = ("convert", walk.folder / "run", "--int8", "--data", data, "-o", target, *SOME_LOSS, "--undated")
     answer = run_here(capfd, *words)
     assert answer.code == 0, answer
     assert "✅ passed" in answer.out
@@ -294,8 +303,8 @@ def test_a_fall_beyond_max_drop_is_refused_and_the_earlier_model_stays(
 ) -> None:
     from edgegender.conversion import convert as conversion
 
-    real = conversion._quantized_scores
-    monkeypatch.setattr(conversion, "_quantized_scores", lambda *arguments: real(*arguments)[:, ::-1])
+    real = conversion.score_inputs
+    monkeypatch.setattr(conversion, "score_inputs", lambda *arguments, **options: real(*arguments, **options)[:, ::-1])
     build_tiny_model(tmp_path / "m.tflite")
     before = snapshot(tmp_path)
     data = walk.folder / "crops" / "faces.csv"
@@ -332,9 +341,7 @@ def test_options_that_make_no_sense_are_refused(  # noqa: PLR0917
     monkeypatch.chdir(tmp_path)
     data = walk.folder / "crops" / "faces.csv"
     before = snapshot(walk.folder)
-    answer = run_here(
-        capfd, "convert", walk.folder / "run", "--data", data, "-o", "m.tflite", "--max-drop", "5", *options
-    )
+    answer = run_here(capfd, "convert", walk.folder / "run", "--data", data, "-o", "m.tflite", *SOME_LOSS, *options)
     check_error(answer, code, words)
     assert not list(tmp_path.iterdir())
     assert snapshot(walk.folder) == before

@@ -1,4 +1,4 @@
-"""Groups that need no network: equal cells, blocks of neighbours, and duplicates by their bytes or by their looks."""
+"""Groups that need no network: equal cells, bins, blocks of neighbours, duplicates by their bytes or their looks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from edgegender.data.grouping import encode_cells, link_equal_cells, name_blocks, name_duplicates, require_hashes
+from edgegender.data.grouping import (
+    bin_cells,
+    encode_cells,
+    link_equal_cells,
+    name_blocks,
+    name_duplicates,
+    require_hashes,
+)
 from edgegender.data.manifest import Manifest
 from edgegender.errors import DataError, UsageError
 
@@ -46,6 +53,49 @@ def test_each_cell_is_linked_to_the_first_one_like_it_and_empty_ones_to_none(cel
     first, second = link_equal_cells(cells)
     expected = [(cells.index(cell), place) for place, cell in enumerate(cells) if cell and cells.index(cell) != place]
     assert list(zip(first.tolist(), second.tolist(), strict=True)) == expected
+
+
+# Bins
+
+
+def test_few_values_stay_as_they_are_whatever_they_are() -> None:
+    cells = ["12", "word", "", *map(str, range(10))]
+    assert bin_cells("age", cells) == cells
+    assert bin_cells("age", []) == []
+
+
+def test_many_numbers_become_five_bins_of_about_equal_count_in_their_order() -> None:
+    cells = [*map(str, range(100)), "", ""]
+    binned = list(bin_cells("age", cells))
+    assert binned[:100] == [f"bin {1 + number // 20}" for number in range(100)]
+    assert binned[100:] == ["", ""]
+
+
+@given(st.lists(st.integers(-50, 50), min_size=60, max_size=200))
+def test_bins_follow_the_order_of_numbers_and_equal_numbers_share_one(numbers: list[int]) -> None:
+    """Also where they are written differently, and out of the order of text: 9 comes before 10."""
+    cells = [str(number) if place % 2 else f"{number}.0" for place, number in enumerate(numbers)]
+    assume(len(set(cells)) > 12)
+    bins = dict(zip(numbers, bin_cells("age", cells), strict=True))
+    ordered = [bins[number] for number in sorted(bins)]
+    assert ordered == sorted(ordered)
+    assert list(bin_cells("age", cells)) == [bins[number] for number in numbers]
+
+
+def test_a_number_that_half_of_the_photos_share_does_not_empty_the_other_bins() -> None:
+    cells = ["30"] * 100 + [str(number) for number in range(31, 81)] * 2
+    binned = list(bin_cells("age", cells))
+    assert len(set(binned)) >= 3
+    assert len(set(binned[:100])) == 1
+
+
+@pytest.mark.parametrize("odd", ["word", "nan", "inf", "12 years"])
+def test_many_values_that_are_no_numbers_are_refused_with_the_first_of_them(odd: str) -> None:
+    cells = [odd, *map(str, range(20)), ""]
+    message = rf"Expected at most 12 different values, or numbers, in age, got 21 such as '{odd}'\."
+    with pytest.raises(UsageError, match=message) as caught:
+        bin_cells("age", cells)
+    assert caught.value.hint == "Stratify by a column that has few values."
 
 
 # Blocks
