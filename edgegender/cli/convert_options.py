@@ -34,7 +34,7 @@ _OPTIONS = [
     click.option(
         "--ranges",
         type=click.Choice(["min_max", "percentile", "mse"]),
-        default="mse",
+        default="min_max",
         show_default=True,
         help="How the range of an activation is chosen.",
     ),

@@ -146,7 +146,7 @@ def ladder_rungs(
 
     return [
         integer("plain", plain),
-        integer("ranges mse", replace(plain, ranges="mse")),
+        integer("biases corrected", replace(plain, is_bias_corrected=True)),
         integer("ranges mse, biases corrected", replace(plain, ranges="mse", is_bias_corrected=True)),
         *(mixed(count) for count in (_FLOAT_LAYERS_TRIED if is_mixed_allowed else ())),
         qat_rung(source, training, plan),

@@ -22,7 +22,7 @@ from edgegender.conversion.tensors import TensorReader, to_network_inputs
 from edgegender.entities import FloatArray, UInt8Array
 
 _LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-_MAX_PHOTOS = 128  # a mean over all positions of a channel is sure enough with these
+_MAX_PHOTOS = 64  # a mean over all positions of a channel is sure enough with these
 _LEAST_ACTIVE = 0.2  # share of a channel's values that an activation lets through, below which nothing is corrected
 _BIAS_LIMIT = 2**30  # int32, with room for the sum that it is added to
 

@@ -62,7 +62,7 @@ class _Pair(NamedTuple):
     name: str
     operator: str
     float_index: int
-    index: int
+    other_index: int
 
 
 def _match(before: TensorReader, after: TensorReader) -> list[_Pair]:
@@ -121,7 +121,7 @@ def compare_layers(
         for row, pair in enumerate(found):
             wanted = before.value(pair.float_index).astype(np.float64)
             signal[row] += float(np.square(wanted).sum())
-            noise[row] += float(np.square(after.value(pair.index) - wanted).sum())
+            noise[row] += float(np.square(after.value(pair.other_index) - wanted).sum())
     ratios = {pair.name: _decibel(signal[row], noise[row]) for row, pair in enumerate(found)}
     sources = before.input_names()
     return tuple(
