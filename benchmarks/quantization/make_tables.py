@@ -3,8 +3,8 @@
 Run: python benchmarks/quantization/make_tables.py
 
 Each `schemes-NETWORK.json` is what `edgegender convert RUN --scheme all` wrote, each `ladder-NETWORK.json` what
-`edgegender convert RUN --auto --report` wrote, each `compressed-WAY.json` what `edgegender convert RUN --prune` or
-`--cluster` wrote with `--scheme all`.
+`edgegender convert RUN --auto --report` wrote, each `compressed-NETWORK-WAY.json` what `--prune` or `--cluster` wrote
+there.
 """
 
 from __future__ import annotations
@@ -67,20 +67,23 @@ def render_ladders() -> str:
 
 
 def render_compression() -> str:
-    """Returns sizes and latency of pruned and clustered networks beside the plain one."""
+    """Returns size, compressed size and latency before and after pruning or clustering."""
     lines = [
-        "| network | way | scheme | size MB | gzip MB | accuracy % | change, points | p50 ms |",
-        "|---|---|---|---|---|---|---|---|",
+        "| network | way | change, points | flips % | file MB | gzip MB | p50 ms |",
+        "|---|---|---|---|---|---|---|",
     ]
     for path in sorted(HERE.glob("compressed-*.json")):
         record = read(path)
-        for row in rows_from_json(record):
-            if row.name in ("float32", "full_integer") and row.accuracy and row.difference:
-                lines.append(
-                    f"| {record['network']} at {record['input_size_px']} px | {path.stem[11:]} | {row.name} | "
-                    f"{(row.size_bytes or 0) / 1e6:.2f} | {(row.compressed_bytes or 0) / 1e6:.2f} | "
-                    f"{100 * row.accuracy.value:.2f} | {100 * row.difference.value + 0.0:+.2f} | {row.p50_ms:.3f} |"
-                )
+        network, _, way = path.stem.removeprefix("compressed-").rpartition("-")
+        before, after = record["sizes"]["before"], record["sizes"]["after"]
+        change = 100 * record["gate"]["accuracy_difference"]["value"] + 0.0
+        flips = 100 * record["gate"]["flip_rate"]["value"]
+        cells = [
+            f"{before['size_bytes'] / 1e6:.2f} → {after['size_bytes'] / 1e6:.2f}",
+            f"{before['compressed_bytes'] / 1e6:.2f} → {after['compressed_bytes'] / 1e6:.2f}",
+            f"{before['p50_ms']:.3f} → {after['p50_ms']:.3f}",
+        ]
+        lines.append(f"| {network} | {way} | {change:+.2f} | {flips:.2f} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

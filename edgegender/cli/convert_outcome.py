@@ -67,6 +67,7 @@ class Outcome:
         peak_memory_bytes: Of this process.
         layers: Noise by layer, where somebody wants to know.
         stability: Two calibrations compared, where it was asked for.
+        sizes: Size and latency before and after pruning or clustering.
         sha256: Of the written file; empty when it was refused.
         also: What was written beside it.
     """
@@ -76,6 +77,7 @@ class Outcome:
     peak_memory_bytes: int
     layers: Sequence[LayerNoise] = ()
     stability: Stability | None = None
+    sizes: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     sha256: str = ""
     also: tuple[Path, ...] = field(default=())
 
@@ -117,6 +119,8 @@ def _extras(job: Job, conversion: Conversion, target: Path) -> dict[Path, bytes]
 
 def _examine(job: Job, ladder: Ladder, target: Path) -> Outcome:
     """Compares layers and calibrations where it was asked for, or where the file is refused."""
+    from edgegender.cli.convert_speed import compare_with_uncompressed
+    from edgegender.conversion.convert import with_metadata
     from edgegender.conversion.layers import compare_layers
     from edgegender.conversion.stability import check_stability
     from edgegender.memory import memory_bytes
@@ -139,7 +143,8 @@ def _examine(job: Job, ladder: Ladder, target: Path) -> Outcome:
             quantizer.inputs,
             quantizer.representative,
         )
-    return Outcome(ladder, target, memory_bytes("VmHWM"), layers, stability)
+    sizes = compare_with_uncompressed(job, with_metadata(ladder.conversion)) if job.compression else {}
+    return Outcome(ladder, target, memory_bytes("VmHWM"), layers, stability, sizes)
 
 
 def _write(job: Job, outcome: Outcome) -> Outcome:
@@ -179,6 +184,7 @@ def _to_json(job: Job, outcome: Outcome) -> dict[str, object]:
         "unsure_below": conversion.metadata.unsure_below,
         "conversion": dict(conversion.candidate.how),
         "compression": dict(job.compression),
+        "sizes": {name: dict(values) for name, values in outcome.sizes.items()},
         "gate": text.gate_to_json(gate),
         "steps": [text.step_to_json(step) for step in outcome.ladder.steps],
         "stability": text.stability_to_json(outcome.stability) if outcome.stability else None,
@@ -194,6 +200,8 @@ def _print(job: Job, outcome: Outcome) -> None:
     text.print_gate(conversion)
     if outcome.stability is not None:
         text.print_stability(outcome.stability)
+    if outcome.sizes:
+        text.print_sizes(outcome.sizes)
     if not conversion.gate.is_passed:
         text.print_layers(outcome.layers)
         click.echo("\n❎ converted but refused: nothing was written")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -15,14 +14,11 @@ from edgegender.entities import QuantizationScheme
 from edgegender.errors import CheckFailedError, UsageError
 
 if TYPE_CHECKING:
-    from edgegender.benchmark.measure import SpeedInputs
     from edgegender.cli.convert_outcome import Job
     from edgegender.conversion.convert import Conversion
     from edgegender.conversion.ladder import Rung
     from edgegender.reporting.scheme_table import SchemeRow
 
-_NUM_SPEED_INPUTS = 16
-_ROUNDS = 3  # by turns, so that a busy moment does not hit one scheme alone
 TABLE_NAME, RECORD_NAME = "schemes.md", "schemes.json"
 
 
@@ -63,46 +59,6 @@ def _rungs(job: Job) -> Iterator[tuple[str, Rung]]:
         yield "full_integer-qat", qat_rung(job.source, job.training, plan)
 
 
-def _speed_inputs(job: Job, conversion: Conversion) -> SpeedInputs:
-    import numpy as np
-
-    from edgegender.benchmark.measure import SpeedInputs
-    from edgegender.conversion.convert import with_metadata
-    from edgegender.runtime.interpreter import Interpreter
-
-    scaling = conversion.metadata.preprocessing.scaling
-    interpreter = Interpreter(with_metadata(conversion), num_threads=1, scaling=scaling)
-    images = job.representative.inputs[:_NUM_SPEED_INPUTS]
-    return SpeedInputs(
-        np.stack([interpreter.to_tensor(image) for image in images]),
-        np.stack([interpreter.run(image) for image in images]),
-    )
-
-
-def _measure(job: Job, conversions: dict[str, Conversion], num_threads: int) -> dict[str, dict[str, float]]:
-    """Returns the latency of each file, measured by turns: the round with the lowest median counts."""
-    from edgegender.benchmark.measure import measure_latency
-    from edgegender.benchmark.records import Durations
-    from edgegender.conversion.convert import with_metadata
-    from edgegender.runtime.model_file import read_model
-
-    durations = Durations(min_seconds=1.0, min_runs=100, max_seconds=10.0, warmup_seconds=0.2, warmup_runs=5)
-    found: dict[str, dict[str, float]] = {}
-    with tempfile.TemporaryDirectory(prefix="edgegender-") as folder:
-        for name, conversion in conversions.items():
-            (Path(folder) / f"{name}.tflite").write_bytes(with_metadata(conversion))
-        for _ in range(_ROUNDS):
-            for name, conversion in conversions.items():
-                file = read_model(Path(folder) / f"{name}.tflite")
-                inputs = _speed_inputs(job, conversion)
-                record = measure_latency(file, inputs, num_threads=num_threads, durations=durations)
-                percentiles = {item.percent: item.value_ns / 1e6 for item in record.percentiles}
-                own = {"p50_ms": percentiles[50], "p90_ms": percentiles[90]}
-                if name not in found or own["p50_ms"] < found[name]["p50_ms"]:
-                    found[name] = own
-    return found
-
-
 def _convert_all(job: Job, folder: Path) -> tuple[dict[str, Conversion], dict[str, str]]:
     """Writes each file that passes; returns what was made, and why something was not."""
     from edgegender.conversion.convert import write_model
@@ -140,12 +96,15 @@ def run_all(job: Job, folder: Path) -> None:
     """
     from edgegender import files
     from edgegender.benchmark.machine import describe_machine
+    from edgegender.cli.convert_speed import measure_by_turns
     from edgegender.cli.convert_text import gate_to_json
+    from edgegender.conversion.convert import with_metadata
     from edgegender.reporting.scheme_table import format_schemes, schemes_to_json
 
     made, failed = _convert_all(job, folder)
     note("measuring latency …")
-    latency = _measure(job, made, num_threads=1)
+    contents = {name: with_metadata(conversion) for name, conversion in made.items()}
+    latency = measure_by_turns(contents, job.representative.inputs)
     rows = _rows(made, failed, latency)
     about = {
         "network": job.source.architecture,

@@ -232,3 +232,19 @@ def print_stability(stability: Stability) -> None:
         f"{format_change(stability.difference.difference)} points, largest score change "
         f"{stability.max_score_change:.2f}"
     )
+
+
+def print_sizes(sizes: Mapping[str, Mapping[str, float]]) -> None:
+    """Prints what pruning or clustering did to size and speed: each weight still has its byte, zeros are multiplied."""
+    rows = [
+        [
+            name,
+            f"{values['size_bytes'] / 1e6:.2f}",
+            f"{values['compressed_bytes'] / 1e6:.2f}",
+            f"{values['p50_ms']:.3f}",
+            f"{values['p90_ms']:.3f}",
+        ]
+        for name, values in sizes.items()
+    ]
+    click.echo("\npruned or clustered: only the compressed file is smaller, and no file is faster")
+    print_table(["", "file MB", "gzip MB", "p50 ms", "p90 ms"], rows)
