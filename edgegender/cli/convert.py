@@ -59,6 +59,7 @@ def _prepare(request: Request, path: Path, data_path: Path) -> Job:
     from edgegender.cli.convert_photos import measure, read_representative, training_inputs
     from edgegender.cli.convert_rungs import Training, compress
     from edgegender.cli.convert_source import load_source
+    from edgegender.conversion.calibration import group_cells
     from edgegender.conversion.float_network import build_float_network
     from edgegender.conversion.gate import require_two_labels
     from edgegender.conversion.quantization import Quantizer
@@ -66,6 +67,8 @@ def _prepare(request: Request, path: Path, data_path: Path) -> Job:
     from edgegender.data.manifest_file import read_manifest
 
     manifest = read_manifest(data_path)
+    # numbers such as age are cut into bins once, over all splits: a group is the same people everywhere
+    manifest = manifest.with_columns(group_cells(manifest, request.group_by))
     source = load_source(
         path,
         labels=request.labels,

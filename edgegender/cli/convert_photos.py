@@ -34,11 +34,17 @@ def read_representative(
     """Returns the representative dataset: drawn by label and group, and shown to be no evaluation photo.
 
     Raises:
-        CheckFailedError: A photo is evaluated on, too.
+        CheckFailedError: A photo is evaluated on, too; a label has none; or many are of one colour.
         DataError: There are too few, or none can be read.
         UsageError: A group is no column.
     """
-    from edgegender.conversion.calibration import build_representative, check_disjoint, choose_rows, require_enough
+    from edgegender.conversion.calibration import (
+        build_representative,
+        check_content,
+        check_disjoint,
+        choose_rows,
+        require_enough,
+    )
     from edgegender.data.manifest import Manifest
     from edgegender.images import read_image
     from edgegender.preprocess import to_input
@@ -55,6 +61,7 @@ def read_representative(
     )
     warn_each([f"{path}: unreadable, not calibrated on" for path in skipped], " unreadable")
     require_enough(len(dataset.inputs), is_forced=is_forced)
+    check_content(dataset, source.labels)
     return dataset
 
 

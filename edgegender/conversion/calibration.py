@@ -14,6 +14,8 @@ from edgegender.data.manifest import Manifest, ManifestRow
 from edgegender.entities import UInt8Array
 from edgegender.errors import CheckFailedError, DataError, ImageError, UsageError
 
+_MIN_CONTRAST = 2.0  # standard deviation of the bytes of a channel; a face has some dozens
+_MAX_PLAIN_SHARE = 0.05
 MIN_PHOTOS = 100  # a handful of photos does not show the range of the activations
 
 
@@ -159,3 +161,31 @@ def build_representative(
         raise DataError("Expected representative photos that can be read, got none.")
     stacked = np.stack(inputs)
     return RepresentativeDataset(stacked, hashlib.sha256(stacked.tobytes()).hexdigest(), dict(counts))
+
+
+def check_content(dataset: RepresentativeDataset, labels: Sequence[str]) -> None:
+    """Makes sure that the calibration photos are of all labels, and that they show something.
+
+    A file that was calibrated on black pictures, or on one label, may pass by luck: the evaluation photos say how it
+    answers, not how it came about.
+
+    Args:
+        dataset: The representative dataset.
+        labels: The network's.
+
+    Raises:
+        CheckFailedError: A label has no photo, or more than a twentieth of the photos are of one colour.
+    """
+    missing = [label for label in labels if not dataset.counts.get(label)]
+    if missing:
+        raise CheckFailedError(
+            f"Expected calibration photos of each label, got none of {', '.join(missing)}.",
+            hint="The ranges of the activations would be those of the other labels: add photos to that split.",
+        )
+    contrast = dataset.inputs.reshape(len(dataset.inputs), -1, 3).std(axis=1).max(axis=1)
+    plain = int((contrast < _MIN_CONTRAST).sum())
+    if plain > _MAX_PLAIN_SHARE * len(dataset.inputs):
+        raise CheckFailedError(
+            f"Expected calibration photos that show something, got {plain} of {len(dataset.inputs)} in one colour.",
+            hint="Look at them with: edgegender data show. Black crops come from face boxes outside of the photo.",
+        )

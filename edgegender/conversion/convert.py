@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +18,8 @@ from edgegender import files
 from edgegender.conversion.gate import GateBars, GateReport, judge
 from edgegender.conversion.measured import MeasuredPhotos, score_inputs
 from edgegender.conversion.metadata import add_metadata
-from edgegender.entities import FloatArray, ModelMetadata, QuantizationScheme
-from edgegender.errors import UsageError
+from edgegender.entities import FloatArray, ModelMetadata, QuantizationScheme, UInt8Array
+from edgegender.errors import CheckFailedError, UsageError
 from edgegender.metrics import (
     Evaluation,
     Interval,
@@ -30,6 +31,7 @@ from edgegender.metrics import (
 )
 from edgegender.runtime.model_file import METADATA_SCHEMA, metadata_to_json, parse_model
 
+_NUM_CHECKED = 8  # photos that the finished file answers once more
 LICENSE = "Apache-2.0"
 INTENDED_USE = (
     "Estimates gender as perceived by annotators of face photos (a label of the data, not an identity), for measuring "
@@ -189,7 +191,24 @@ def finish(
         intended_use=template.intended_use or INTENDED_USE,
     )
     content = add_metadata(candidate.content, metadata) if gate.is_passed else b""
+    if content:
+        _require_same_answers(content, list(islice(evaluation.inputs(), _NUM_CHECKED)), scores, scaling)
     return Conversion(content, metadata, gate, calibrated, candidate)
+
+
+def _require_same_answers(content: bytes, images: list[UInt8Array], scores: FloatArray, scaling: str) -> None:
+    """Makes sure that the finished file, metadata and all, answers as the candidate did that was judged.
+
+    Raises:
+        CheckFailedError: It does not.
+        ModelFileError: The runtime refuses it.
+    """
+    finished = score_inputs(content, images, scaling=scaling)
+    if not np.array_equal(finished, scores[: len(images)]):
+        raise CheckFailedError(
+            "Expected the finished file to answer as the one that was judged, got other scores.",
+            hint="Report this with your versions (edgegender doctor).",
+        )
 
 
 def with_metadata(conversion: Conversion) -> bytes:

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import flatbuffers
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from edgegender.errors import CheckFailedError
 
 _FILE_IDENTIFIER = b"TFL3"  # of the TensorFlow Lite schema, version 3
 _GROWTH_BYTES = 1 << 20
+_ALIGNMENT = 16  # force_align of table Buffer's data
 CUSTOM_OPERATOR = "CUSTOM"
 _OPERATOR_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 
@@ -19,16 +21,53 @@ _OPERATOR_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).ite
 def unpack(content: bytes) -> Any:  # noqa: ANN401 - generated code without types
     """Returns the ``ModelT`` of a ``.tflite``: its tables as objects, its buffers as numpy arrays.
 
+    Large files keep their weights behind the tables, where a buffer names their place: those are put into the buffers,
+    since the generated code would leave them behind.
+
     Args:
         content: A ``.tflite`` as a converter wrote it, not one of a stranger: nothing is checked.
     """
-    return schema.ModelT.InitFromPackedBuf(content)
+    model = schema.ModelT.InitFromPackedBuf(content)
+    for buffer in model.buffers:
+        if buffer.offset > 1:  # 0 and 1 stand for none
+            buffer.data = np.frombuffer(content, np.uint8, buffer.size, buffer.offset)
+            buffer.offset = buffer.size = 0
+    return model
 
 
-def pack(model: object) -> bytes:
+class _AlignedBuffer:
+    """A buffer whose data begins at a multiple of 16 bytes, which the schema demands and the generated code forgets.
+
+    A microcontroller that reads the file where it lies faults on numbers at other places.
+    """
+
+    def __init__(self, buffer: Any) -> None:  # noqa: ANN401 - generated code without types
+        self._buffer = buffer
+
+    def Pack(self, builder: Any) -> Any:  # noqa: ANN401, N802 - as the generated code calls it
+        """Writes the buffer."""
+        data = self._buffer.data
+        if data is None or not len(data):
+            return self._buffer.Pack(builder)
+        stored = np.ascontiguousarray(data, np.uint8)
+        builder.StartVector(1, len(stored), _ALIGNMENT)
+        builder.head -= len(stored)
+        builder.Bytes[builder.head : builder.head + len(stored)] = stored.tobytes()
+        vector = builder.EndVector()
+        schema.BufferStart(builder)
+        schema.BufferAddData(builder, vector)
+        return schema.BufferEnd(builder)
+
+
+def pack(model: Any) -> bytes:  # noqa: ANN401 - generated code without types
     """Returns a ``ModelT`` as a ``.tflite``."""
     builder = flatbuffers.Builder(_GROWTH_BYTES)
-    builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)  # type: ignore[attr-defined] # generated code
+    buffers = model.buffers
+    model.buffers = [_AlignedBuffer(buffer) for buffer in buffers]
+    try:
+        builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
+    finally:
+        model.buffers = buffers
     return bytes(builder.Output())
 
 

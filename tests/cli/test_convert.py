@@ -345,6 +345,39 @@ def test_a_refused_file_leaves_a_report_that_names_the_layers(
     assert len(document["layers"]) >= 5
 
 
+@pytest.mark.parametrize(
+    ("spoilt", "words"),
+    [
+        ("one label", "Expected calibration photos of each label, got none of male"),
+        ("black", "Expected calibration photos that show something, got 144 of 144 in one colour"),
+    ],
+)
+def test_a_spoilt_calibration_set_is_refused(  # noqa: PLR0917
+    trained: TrainedRun,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    spoilt: str,
+    words: str,
+) -> None:
+    data = trained.manifest_path
+    if spoilt == "one label":
+        lines = data.read_text().splitlines()
+        data = data.parent / "no men to learn from.csv"
+        data.write_text("\n".join(line for line in lines if not (",train," in line and ",male," in line)) + "\n")
+    else:
+        from edgegender import preprocess
+
+        monkeypatch.setattr(preprocess, "to_input", lambda *_: np.zeros((48, 48, 3), np.uint8))
+    answer = run_here(
+        capfd, "convert", trained.run.folder, "--data", data, "-o", tmp_path / "m.tflite", "--force", *ANY_LOSS
+    )
+    check_error(answer, 1, words)
+    assert not list(tmp_path.iterdir())
+    if data != trained.manifest_path:
+        data.unlink()
+
+
 @pytest.mark.parametrize("moment", ["measuring", "converting", "quantizing"])
 def test_a_kill_at_any_moment_leaves_the_earlier_model(trained: TrainedRun, tmp_path: Path, moment: str) -> None:
     build_tiny_model(tmp_path / "m.tflite")

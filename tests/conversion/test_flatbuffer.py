@@ -98,3 +98,44 @@ def test_activations_are_what_the_network_is_given_and_computes() -> None:
 
 def test_an_integer_file_has_no_float_activations() -> None:
     assert list(flatbuffer.activations(flatbuffer.unpack(build_conv_network()))) == []
+
+
+def data_places(content: bytes) -> list[int]:
+    """Returns where the data of each buffer begins in a file."""
+    model = tfl.Model.GetRootAs(content)
+    start = np.frombuffer(content, np.uint8).__array_interface__["data"][0]
+    buffers = [model.Buffers(index) for index in range(model.BuffersLength())]
+    return [
+        buffer.DataAsNumpy().__array_interface__["data"][0] - start for buffer in buffers if buffer.DataLength() > 0
+    ]
+
+
+def test_weights_begin_where_a_microcontroller_can_read_them() -> None:
+    places = data_places(flatbuffer.pack(flatbuffer.unpack(build_conv_network(is_float=False))))
+    assert len(places) > 5
+    assert all(place % 16 == 0 for place in places)
+
+
+def test_weights_that_stand_behind_the_tables_are_kept() -> None:
+    """As ai-edge-quantizer writes large files: a buffer names a place in the file."""
+    content = build_conv_network(is_float=True)
+    model = flatbuffer.unpack(content)
+    moved = [(index, bytes(buffer.data)) for index, buffer in enumerate(model.buffers) if flatbuffer_has(buffer)]
+    for index, data in moved:
+        model.buffers[index].data = None
+        model.buffers[index].offset, model.buffers[index].size = 2**20, len(data)  # as long as the true numbers
+    place = -(-len(flatbuffer.pack(model)) // 16) * 16
+    tail = b""
+    for index, data in moved:
+        model.buffers[index].offset = place + len(tail)
+        tail += data + bytes(-len(data) % 16)
+    head = flatbuffer.pack(model)
+    outside = head + bytes(place - len(head)) + tail
+    image = np.random.default_rng(0).integers(0, 256, (SIZE_PX, SIZE_PX, 3), np.uint8)
+    np.testing.assert_array_equal(Interpreter(outside).run(image), Interpreter(content).run(image))
+    packed = flatbuffer.pack(flatbuffer.unpack(outside))
+    np.testing.assert_array_equal(Interpreter(packed).run(image), Interpreter(content).run(image))
+
+
+def flatbuffer_has(buffer: tfl.BufferT) -> bool:
+    return buffer.data is not None and len(buffer.data) > 0
