@@ -17,11 +17,14 @@ import pytest
 
 from edgegender import images, preprocess
 from edgegender.benchmark import worker
+from edgegender.cli import convert
+from edgegender.cli.convert_outcome import Job
 from edgegender.cli.main import main
 from edgegender.cli.photo_samples import read_photos
-from edgegender.conversion import convert as conversion
+from edgegender.conversion import float_network
 from edgegender.conversion.calibration import choose_rows
-from edgegender.conversion.convert import MeasuredPhotos
+from edgegender.conversion.float_network import FloatNetwork
+from edgegender.conversion.measured import MeasuredPhotos
 from edgegender.data.drawn_faces import draw_attributes, draw_face
 from edgegender.data.manifest import Manifest, ManifestRow
 from edgegender.data.manifest_file import read_manifest, write_manifest
@@ -171,21 +174,26 @@ def convert_ways(photos: Photos, folder: Path) -> Ways:
     run.weights_file.touch()
     network, caught = RecordingNetwork(), {}
 
-    def stop(*arguments: object, **options: object) -> None:
-        caught.update(options, representative=arguments[2])
+    def stop(job: Job) -> None:
+        caught.update(vars(job))
         raise StopError
 
     count = len(photos.manifest.select(split="train"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_folder, "load_model", lambda _: network)
-        patch.setattr(conversion, "convert", stop)
+        patch.setattr(
+            float_network,
+            "build_float_network",
+            lambda *_, scaling: FloatNetwork(b"", scaling, SIZE_PX, 2, lambda _: b""),
+        )
+        patch.setattr(convert, "_climb", stop)
         with pytest.raises(StopError):
-            main(["--debug", "convert", str(run.folder), "--int8", "--data", str(photos.manifest_path)])
+            main(["--debug", "convert", str(run.folder), "--int8", "--force", "--data", str(photos.manifest_path)])
     chosen = choose_rows(photos.manifest.select(split="train"), num_photos=500, seed=0)
     order = [row.path for row in photos.manifest.select(split="train")]
     shown = {row.path: image for row, image in zip(chosen, caught["representative"].inputs, strict=True)}
     ways = {"convert: calibration": [as_bytes(shown[path]) for path in order]}
-    for name, batch in zip(("validation", "evaluation"), network.batches, strict=True):
+    for name, batch in zip(("evaluation", "validation"), network.batches, strict=True):
         measured = caught[name]
         assert isinstance(measured, MeasuredPhotos)
         ways[f"convert: {name}, int8"] = [as_bytes(image) for image in measured.inputs()]
