@@ -3,9 +3,9 @@
 Run: python benchmarks/convert_time.py -o benchmarks/convert_time.json
 
 The photos are drawn and the network has seen one epoch of them: neither changes how much work the converter has. Each
-repetition is a process of its own, so that peak memory is its own too. Times: TensorFlow's import apart, then from Keras
-to the float file, then from there to int8 (ranges, quantizer, bias correction), then the whole command (float evaluation,
-int8 evaluation, gate and writing included).
+repetition is a process of its own, so that peak memory is its own too. Times: TensorFlow's import apart, then from
+Keras to the float file, then from there to int8 (ranges, quantizer, bias correction), then the whole command (float
+evaluation, int8 evaluation, gate and writing included).
 """
 
 from __future__ import annotations
