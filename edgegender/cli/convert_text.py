@@ -36,10 +36,10 @@ def advice(problems: Sequence[str], how: Mapping[str, object]) -> str:
     if not tried:
         return (
             "Climb the ladder with --auto, train with --qat 300, leave layers in float with --scheme mixed_integer, "
-            "use more --representative photos, or accept it with a larger bar."
+            "use more --representative photos, or accept it with a larger --max-drop."
         )
     return (
-        "Train longer (--qat 1000), use a wider network, --scheme int16x8 or float16, or accept it with a larger bar."
+        "Train longer (--qat 1000), use a wider network, --scheme float16, or accept it with a larger --max-drop."
     )
 
 

@@ -192,7 +192,7 @@ def finish(
     )
     content = add_metadata(candidate.content, metadata) if gate.is_passed else b""
     if content:
-        _require_same_answers(content, list(islice(evaluation.inputs(), _NUM_CHECKED)), scores, scaling)
+        _require_same_answers(content, list(islice(validation.inputs(), _NUM_CHECKED)), validation_scores, scaling)
     return Conversion(content, metadata, gate, calibrated, candidate)
 
 

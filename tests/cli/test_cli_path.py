@@ -77,7 +77,7 @@ def test_every_command_does_its_work(walk: Walk) -> None:
 
 def test_standard_error_holds_messages_of_ours_only(walk: Walk) -> None:
     """No banner of TensorFlow, no warning of Keras, no traceback."""
-    allowed = ("warning: ", "hint: ", "epoch ", "measuring the float network", "quantizing")
+    allowed = ("warning: ", "hint: ", "epoch ", "measuring the float network", "converting", "quantizing")
     noise = {name: noise_lines(answer.err, allowed) for name, answer in walk.answers.items()}
     assert {name: lines for name, lines in noise.items() if lines} == {}
 

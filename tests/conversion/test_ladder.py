@@ -151,7 +151,7 @@ def test_a_step_knows_what_it_took_and_what_came_out() -> None:
 def test_validation_photos_are_scored_once_a_rung() -> None:
     validation = Photos()
     go(rung("one", INVERTED), rung("two"), validation=validation)
-    assert validation.looks == 2
+    assert validation.looks == 3  # once a rung, and eight of them once more by the finished file
 
 
 def test_each_step_is_told_as_soon_as_it_is_done() -> None:
