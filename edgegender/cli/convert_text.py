@@ -38,9 +38,7 @@ def advice(problems: Sequence[str], how: Mapping[str, object]) -> str:
             "Climb the ladder with --auto, train with --qat 300, leave layers in float with --scheme mixed_integer, "
             "use more --representative photos, or accept it with a larger --max-drop."
         )
-    return (
-        "Train longer (--qat 1000), use a wider network, --scheme float16, or accept it with a larger --max-drop."
-    )
+    return "Train longer (--qat 1000), use a wider network, --scheme float16, or accept it with a larger --max-drop."
 
 
 def layers_to_json(layers: Sequence[LayerNoise]) -> list[dict[str, object]]:
