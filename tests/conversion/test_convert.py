@@ -41,7 +41,7 @@ from edgegender.runtime.model_file import parse_model, read_model
 from edgegender.training.dataset import Sample, read_input, to_samples
 from edgegender.training.run_folder import load_model
 from edgegender.training.validation import predict_scores
-from tests.tiny_model import build_tiny_model
+from tests.tiny_model import build_network, build_tiny_model
 from tests.trained_run import TrainedRun
 
 keras = pytest.importorskip("keras", reason="the [train] extra is not installed")
@@ -204,8 +204,30 @@ def test_known_validation_scores_are_not_measured_again(
     parts: Parts, candidate: Candidate, converted: Conversion
 ) -> None:
     scores, _ = judge_candidate(candidate, parts.validation, parts.template, NO_BARS)
-    closed = dataclasses.replace(parts.validation, inputs=lambda: pytest.fail("measured again"))
-    assert parts.finish(candidate, validation=closed, validation_scores=scores).content == converted.content
+    given = []
+
+    def counted() -> Iterator[UInt8Array]:
+        for image in parts.validation.inputs():
+            given.append(image)
+            yield image
+
+    counting = dataclasses.replace(parts.validation, inputs=counted)
+    assert parts.finish(candidate, validation=counting, validation_scores=scores).content == converted.content
+    assert len(given) == 8 < len(scores)  # the finished file answers eight of them, to be sure of what is written
+
+
+def test_a_finished_file_that_answers_otherwise_than_what_was_judged_is_refused(
+    parts: Parts, candidate: Candidate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = convert.add_metadata
+
+    def spoilt(content: bytes, metadata: ModelMetadata) -> bytes:
+        del content
+        return real(build_network(input_size_px=48, is_inverted=True), metadata)
+
+    monkeypatch.setattr(convert, "add_metadata", spoilt)
+    with pytest.raises(CheckFailedError, match="Expected the finished file to answer as the one that was judged"):
+        parts.finish(candidate)
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.7, 192 / 256])
