@@ -126,8 +126,7 @@ def compressed_bytes(content: bytes) -> int:
 
 def print_gate(conversion: Conversion) -> None:
     """Prints float and quantized figures side by side, and what the gate says."""
-    from edgegender.conversion.convert import format_change
-    from edgegender.reporting.evaluation import format_interval
+    from edgegender.reporting.evaluation import format_change, format_interval
 
     gate = conversion.gate
     before, after = gate.float_evaluation, gate.quantized_evaluation
@@ -176,7 +175,7 @@ def print_gate(conversion: Conversion) -> None:
 
 def print_steps(steps: Sequence[Step]) -> None:
     """Prints what each rung of the ladder gave."""
-    from edgegender.conversion.convert import format_change
+    from edgegender.reporting.evaluation import format_change
 
     rows = []
     for step in steps:
@@ -222,7 +221,7 @@ def print_layers(layers: Sequence[LayerNoise]) -> None:
 
 def print_stability(stability: Stability) -> None:
     """Prints how far two calibrations differ."""
-    from edgegender.conversion.convert import format_change
+    from edgegender.reporting.evaluation import format_change
 
     click.echo(
         f"calibrated on two disjoint halves of {stability.num_photos} photos: {stability.difference.flips} validation "

@@ -18,10 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegender.conversion import flatbuffer
-from edgegender.conversion.tensors import TensorReader, to_network_inputs
+from edgegender.conversion.tensors import WEIGHTED_OPERATORS, TensorReader, to_network_inputs
 from edgegender.entities import FloatArray, UInt8Array
 
-_LAYERS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _MAX_PHOTOS = 64  # a mean over all positions of a channel is sure enough with these
 _LEAST_ACTIVE = 0.2  # share of a channel's values that an activation lets through, below which nothing is corrected
 _BIAS_LIMIT = 2**30  # int32, with room for the sum that it is added to
@@ -44,7 +43,7 @@ def _find_layers(float_content: bytes, content: bytes) -> list[_Layer]:
     graph = flatbuffer.graph_of(model)
     layers = []
     for name, operator in zip(flatbuffer.operator_names(model), graph.operators, strict=True):
-        has_bias = name in _LAYERS and len(operator.inputs) > 2 and operator.inputs[2] >= 0
+        has_bias = name in WEIGHTED_OPERATORS and len(operator.inputs) > 2 and operator.inputs[2] >= 0
         output = int(operator.outputs[0])
         float_index = by_name.get(flatbuffer.text(graph.tensors[output].name))
         if not has_bias or float_index is None:
@@ -72,7 +71,7 @@ def _with_own_biases(content: bytes) -> bytes:
     buffer_uses = Counter(tensor.buffer for tensor in graph.tensors)
     is_changed = False
     for name, operator in zip(flatbuffer.operator_names(model), graph.operators, strict=True):
-        if name not in _LAYERS or len(operator.inputs) < 3 or operator.inputs[2] < 0:
+        if name not in WEIGHTED_OPERATORS or len(operator.inputs) < 3 or operator.inputs[2] < 0:
             continue
         index = int(operator.inputs[2])
         tensor = graph.tensors[index]

@@ -22,7 +22,6 @@ from edgegender.entities import FloatArray, ModelMetadata, QuantizationScheme, U
 from edgegender.errors import CheckFailedError, UsageError
 from edgegender.metrics import (
     Evaluation,
-    Interval,
     apply_temperature,
     evaluate_scores,
     fit_temperature,
@@ -256,14 +255,3 @@ def write_model(conversion: Conversion, path: Path, *, is_dated: bool = True) ->
         },
     )
     return sha256
-
-
-def format_change(interval: Interval) -> str:
-    """Returns a difference in points with its interval and its sign.
-
-    Example:
-        >>> format_change(Interval(-0.0012, -0.003, 0.0006))
-        '-0.12 [-0.30, +0.06]'
-    """
-    value, low, high = (100 * number + 0.0 for number in (interval.value, interval.low, interval.high))
-    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"

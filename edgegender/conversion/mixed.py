@@ -8,10 +8,9 @@ import numpy as np
 
 from edgegender.conversion.measured import score_inputs
 from edgegender.conversion.quantization import IntegerPlan, Quantizer
-from edgegender.conversion.tensors import TensorReader
+from edgegender.conversion.tensors import WEIGHTED_OPERATORS, TensorReader
 from edgegender.progress import Progress, no_progress
 
-_WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 _MAX_PHOTOS = 64
 
 
@@ -32,7 +31,7 @@ def rank_layers(quantizer: Quantizer, plan: IntegerPlan, *, on_progress: Progres
     images = quantizer.representative[:_MAX_PHOTOS]
     scaling = quantizer.network.scaling
     wanted = score_inputs(quantizer.network.content, images, scaling=scaling)
-    names = [name for _, name, kind in TensorReader(quantizer.network.content).outputs() if kind in _WEIGHTED]
+    names = [name for _, name, kind in TensorReader(quantizer.network.content).outputs() if kind in WEIGHTED_OPERATORS]
     plain = dataclasses.replace(plan, is_bias_corrected=False)
     left: dict[str, float] = {}
     for done, name in enumerate(names, start=1):

@@ -13,6 +13,8 @@ from edgegender.errors import ModelFileError
 from edgegender.native_log import held_back_stderr
 from edgegender.runtime.interpreter import default_num_threads, import_runtime
 
+WEIGHTED_OPERATORS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
 
 class TensorReader:
     """Runs a network and shows its inner tensors, with the same kernels as the finished file.

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgegender.conversion.float_network import INPUT_NAME
+from edgegender.conversion.quantization import IO_TYPES
 from edgegender.conversion.twin import NetworkSpec, describe_network, with_input_name
 from edgegender.conversion.twin_check import check_fully_integer
 from edgegender.conversion.twin_child import Child, Message
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 FloatBatches = Iterable[npt.NDArray[np.float32]]
 OnStep = Callable[[int, int, float], None]
 
-IO_TYPES = ("uint8", "int8")
 MAX_CLUSTERS = 256
 _NUM_PROBES = 4
 _PACKAGES = {

@@ -135,6 +135,17 @@ def format_interval(interval: Interval, *, scale: float = 100, digits: int = 2) 
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
 
+def format_change(interval: Interval) -> str:
+    """Returns a difference in points with its interval and its sign.
+
+    Example:
+        >>> format_change(Interval(-0.0012, -0.003, 0.0006))
+        '-0.12 [-0.30, +0.06]'
+    """
+    value, low, high = (100 * number + 0.0 for number in (interval.value, interval.low, interval.high))
+    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
+
+
 def summarize_coverage(scored: ScoredPhotos, unsure_below: float, evaluation: Evaluation) -> Mapping[str, object]:
     """Returns how many photos get an answer when the unsure ones are left open, and how right those answers are.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from edgegender.errors import ResultFileError
 from edgegender.metrics import Interval, interval_to_json
-from edgegender.reporting.evaluation import format_interval
+from edgegender.reporting.evaluation import format_change, format_interval
 
 SCHEMES_SCHEMA = "edgegender.schemes/1"
 _INTERVALS = ("accuracy", "difference", "flip_rate")
@@ -58,11 +58,6 @@ class SchemeRow:
     problem: str = ""
 
 
-def _signed(interval: Interval) -> str:
-    value, low, high = (100 * number + 0.0 for number in (interval.value, interval.low, interval.high))
-    return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
-
-
 def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
@@ -78,7 +73,7 @@ def _cells(row: SchemeRow) -> list[str]:
         _megabytes(row.size_bytes),
         _megabytes(row.compressed_bytes),
         "" if row.accuracy is None else format_interval(row.accuracy),
-        "" if row.difference is None else _signed(row.difference),
+        "" if row.difference is None else format_change(row.difference),
         "" if row.flip_rate is None else f"{100 * row.flip_rate.value:.2f}",
         _number(row.max_score_change, 3),
         _number(row.p50_ms, 3),

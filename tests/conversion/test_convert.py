@@ -21,7 +21,6 @@ from edgegender.conversion.convert import (
     Candidate,
     Conversion,
     finish,
-    format_change,
     judge_candidate,
     with_metadata,
     write_model,
@@ -35,6 +34,7 @@ from edgegender.entities import FloatArray, IntArray, ModelMetadata, Quantizatio
 from edgegender.errors import CheckFailedError, DataError, OutputError, UsageError
 from edgegender.metrics import Interval, apply_temperature, evaluate_scores, predict_labels
 from edgegender.preprocess import to_float
+from edgegender.reporting.evaluation import format_change
 from edgegender.runtime.classifier import Classifier
 from edgegender.runtime.interpreter import Interpreter
 from edgegender.runtime.model_file import parse_model, read_model
