@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from io import FileIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from edgegender.errors import DownloadError, OutputError, UsageError
@@ -90,15 +90,16 @@ def _build_opener() -> OpenerDirector:
 
     class Redirects(HTTPRedirectHandler):
         def redirect_request(  # noqa: PLR0917 - the base class's signature
-            self, req: Request, fp: object, code: int, msg: str, headers: HTTPMessage, newurl: str
+            self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
         ) -> Request | None:
             scheme = urlsplit(newurl).scheme
             if scheme not in _SCHEMES or (urlsplit(req.full_url).scheme == "https" and scheme != "https"):
+                fp.close()
                 raise DownloadError(
                     f"Expected a redirect to https, got {newurl} ({req.full_url}).",
                     hint="Name another server with --url.",
                 )
-            return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
+            return super().redirect_request(req, fp, code, msg, headers, newurl)
 
     return build_opener(Redirects)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 from collections.abc import Iterator
@@ -17,6 +18,13 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 hypothesis.settings.register_profile("edgegender", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("edgegender")
 configuration.set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "edgegender-hypothesis")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _leaks_show_where_they_are() -> Iterator[None]:
+    """Collects garbage after each module: a file or socket left open fails here, not in whichever test comes later."""
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.error import HTTPError
 
 from edgegender.errors import DownloadError, UsageError
 from edgegender.training.recipes import Recipe
@@ -67,6 +68,8 @@ def build_with_imagenet(recipe: Recipe, build: Callable[[str], keras.Model]) -> 
         is_expected = isinstance(error, (ValueError, OSError, KeyError, HTTPException))
         if not is_expected and "fetch failure" not in str(error):
             raise
+        if isinstance(error.__context__, HTTPError):
+            error.__context__.close()  # Keras leaves the server's answer open
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise DownloadError(
             f"Expected to download ImageNet weights of {describe_network(recipe)}, got: {first}",
