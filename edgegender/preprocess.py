@@ -29,7 +29,14 @@ def _halve(image_rgb: UInt8Array) -> UInt8Array:
     return np.asarray(cv2.resize(image_rgb, half_wh, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def crop_square(image_rgb: UInt8Array, *, center_xy: tuple[float, float], side: float, size_px: int) -> UInt8Array:
+def crop_square(
+    image_rgb: UInt8Array,
+    *,
+    center_xy: tuple[float, float],
+    side: float,
+    size_px: int,
+    out: UInt8Array | None = None,
+) -> UInt8Array:
     """Cuts a square out of a photo and resizes it; what lies outside of the photo repeats its edge.
 
     Area averaging when it shrinks (no aliasing), bilinear when it grows.
@@ -39,9 +46,10 @@ def crop_square(image_rgb: UInt8Array, *, center_xy: tuple[float, float], side: 
         center_xy: Centre of the square, pixels of the photo.
         side: Side of the square, pixels of the photo, > 0.
         size_px: Side of the result, pixels.
+        out: Where to write it, such as a network's own input tensor; ``None`` makes a new array.
 
     Returns:
-        Array of shape (size_px, size_px, 3), uint8.
+        Array of shape (size_px, size_px, 3), uint8; ``out`` where it was given.
     """
     height, width = image_rgb.shape[:2]
     side_px = max(1, round(min(side, MAX_SIDE_RATIO * max(height, width))))
@@ -61,38 +69,51 @@ def crop_square(image_rgb: UInt8Array, *, center_xy: tuple[float, float], side: 
             center_xy=(center_xy[0] / 2, center_xy[1] / 2),
             side=side_px / 2,
             size_px=size_px,
+            out=out,
         )
     if before_y or before_x or after_y or after_x:
         part = np.asarray(
             cv2.copyMakeBorder(part, before_y, after_y, before_x, after_x, cv2.BORDER_REPLICATE), np.uint8
         )
+    if out is None:
+        out = np.empty(
+            (size_px, size_px, 3), np.uint8
+        )  # never a view: who draws on the crop must not draw on the photo
     if side_px == size_px:
-        return np.array(part)  # a copy: who draws on the crop must not draw on the photo
-    interpolation = cv2.INTER_AREA if side_px > size_px else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(part, (size_px, size_px), interpolation=interpolation), np.uint8)
+        np.copyto(out, part)
+        return out
+    cv2.resize(
+        part, (size_px, size_px), dst=out, interpolation=cv2.INTER_AREA if side_px > size_px else cv2.INTER_LINEAR
+    )
+    return out
 
 
-def to_input(image_rgb: UInt8Array, box: FaceBox | None, preprocessing: Preprocessing) -> UInt8Array:
+def to_input(
+    image_rgb: UInt8Array, box: FaceBox | None, preprocessing: Preprocessing, *, out: UInt8Array | None = None
+) -> UInt8Array:
     """Returns the raw RGB bytes that a network sees for one face.
 
     Args:
         image_rgb: The upright photo, shape (height, width, 3), uint8.
         box: The face; ``None`` means that the photo is a face crop already: its central square is taken whole.
         preprocessing: Input size and crop margin of the model.
+        out: Where to write it: contiguous, of the shape that is returned; ``None`` makes a new array.
 
     Returns:
-        Array of shape (input_size_px, input_size_px, 3), uint8, RGB.
+        Array of shape (input_size_px, input_size_px, 3), uint8, RGB; ``out`` where it was given.
     """
     size_px = preprocessing.input_size_px
     if box is None:
         height, width = image_rgb.shape[:2]
-        return crop_square(image_rgb, center_xy=(width / 2, height / 2), side=min(height, width), size_px=size_px)
-    return crop_square(
-        image_rgb, center_xy=box.center_xy, side=box.side_px * preprocessing.crop_margin, size_px=size_px
-    )
+        center_xy, side = (width / 2, height / 2), float(min(height, width))
+    else:
+        center_xy, side = box.center_xy, box.side_px * preprocessing.crop_margin
+    return crop_square(image_rgb, center_xy=center_xy, side=side, size_px=size_px, out=out)
 
 
-def to_float(inputs: UInt8Array, scaling: str = "tf") -> npt.NDArray[np.float32]:
+def to_float(
+    inputs: UInt8Array, scaling: str = "tf", *, out: npt.NDArray[np.float32] | None = None
+) -> npt.NDArray[np.float32]:
     """Returns raw bytes as the numbers that a float network expects.
 
     - ``tf``: (x - 127.5) / 127.5 in [-1, 1], which the start weights of MobileNetV2 and InceptionV3 expect;
@@ -105,16 +126,22 @@ def to_float(inputs: UInt8Array, scaling: str = "tf") -> npt.NDArray[np.float32]
     Args:
         inputs: Array of shape (..., 3), uint8, RGB.
         scaling: One of ``SCALINGS``.
+        out: Where to write them, float32, of the same shape; ``None`` makes a new array.
 
     Raises:
         UsageError: The scaling is unknown.
     """
-    if scaling == "tf":
-        return np.asarray((inputs.astype(np.float32) - np.float32(FLOAT_OFFSET)) / np.float32(FLOAT_SCALE), np.float32)
-    if scaling == "unit":
-        return np.asarray(inputs.astype(np.float32) / np.float32(255), np.float32)
+    if scaling not in SCALINGS:
+        raise UsageError(f"Expected a scaling of {', '.join(SCALINGS)}, got {scaling!r}.")
+    if out is None:
+        out = np.empty(inputs.shape, np.float32)
     if scaling == "caffe":
-        return np.asarray(inputs[..., ::-1].astype(np.float32) - np.asarray(CAFFE_MEAN_BGR, np.float32), np.float32)
-    if scaling == "raw":
-        return np.asarray(inputs, np.float32)
-    raise UsageError(f"Expected a scaling of {', '.join(SCALINGS)}, got {scaling!r}.")
+        np.subtract(inputs[..., ::-1], np.asarray(CAFFE_MEAN_BGR, np.float32), out=out, dtype=np.float32)
+        return out
+    np.copyto(out, inputs)
+    if scaling == "tf":
+        out -= np.float32(FLOAT_OFFSET)
+        out /= np.float32(FLOAT_SCALE)
+    elif scaling == "unit":
+        out /= np.float32(255)
+    return out

@@ -118,6 +118,15 @@ def test_a_certain_answer_falls_into_the_last_bin() -> None:
 # Temperature
 
 
+@pytest.mark.parametrize("num_labels", [2, 3, 7])
+@pytest.mark.parametrize("temperature", [0.3, 1.0, 2.5])
+def test_one_row_is_calibrated_as_many_are(num_labels: int, temperature: float) -> None:
+    scores, _ = drawn_scores(50, seed=4, num_labels=num_labels, sharpness=4)
+    expected = metrics.apply_temperature(scores, temperature)
+    rows = [metrics.apply_temperature_to_row(row, temperature) for row in scores.tolist()]
+    np.testing.assert_allclose(rows, expected, rtol=ROUNDING)
+
+
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
 def test_a_temperature_divides_the_log_scores_before_the_softmax(temperature: float) -> None:
     scores, _ = drawn_scores(200, seed=3, num_labels=3)

@@ -38,6 +38,9 @@ def test_any_box_gives_contiguous_bytes_of_the_wanted_shape(
     result = to_input(image, box, Preprocessing(size_px, margin))
     assert result.shape == (size_px, size_px, 3)
     assert result.dtype == np.uint8
+    out = np.zeros_like(result)
+    assert to_input(image, box, Preprocessing(size_px, margin), out=out) is out
+    np.testing.assert_array_equal(out, result)
     assert result.flags["C_CONTIGUOUS"]
     np.testing.assert_array_equal(image, before)
     np.testing.assert_array_equal(to_input(image, box, Preprocessing(size_px, margin)), result)

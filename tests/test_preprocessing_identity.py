@@ -35,6 +35,7 @@ from edgegender.reporting.evaluation import score_photos
 from edgegender.runtime import classifier as classifier_module
 from edgegender.runtime.classifier import Classifier
 from edgegender.runtime.detector import WholeImageDetector
+from edgegender.runtime.interpreter import Interpreter
 from edgegender.runtime.photos import PhotoPredictor
 from edgegender.training import augmentation, dataset, run_folder
 from edgegender.training.batches import TrainingBatches
@@ -205,14 +206,19 @@ def convert_ways(photos: Photos, folder: Path) -> Ways:
 def recorded() -> Iterator[list[bytes]]:
     """Keeps what any classifier's network is fed."""
     seen: list[bytes] = []
-    forward = Classifier.forward
+    forward, invoke = Classifier.forward, Interpreter.invoke
 
     def record(self: Classifier, inputs: UInt8Array) -> np.ndarray:
         seen.append(as_bytes(inputs))
         return forward(self, inputs)
 
+    def record_in_place(self: Interpreter) -> None:
+        seen.append(as_bytes(self.picture().copy()))
+        invoke(self)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Classifier, "forward", record)
+        patch.setattr(Interpreter, "invoke", record_in_place)
         yield seen
 
 
@@ -320,8 +326,10 @@ def test_a_way_that_drifts_by_one_pixel_is_noticed(
 ) -> None:
     """A copy of the preprocessing, anywhere, that shifts by one pixel: exactly the ways through it are named."""
 
-    def shifted(image_rgb: UInt8Array, box: FaceBox | None, preprocessing: Preprocessing) -> UInt8Array:
-        return REFERENCE(np.roll(image_rgb, 1, axis=1), box, preprocessing)
+    def shifted(
+        image_rgb: UInt8Array, box: FaceBox | None, preprocessing: Preprocessing, *, out: UInt8Array | None = None
+    ) -> UInt8Array:
+        return REFERENCE(np.roll(image_rgb, 1, axis=1), box, preprocessing, out=out)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "to_input", shifted)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from edgegender.entities import UInt8Array
 from edgegender.errors import MissingDependencyError, ModelFileError, UsageError
 from edgegender.native_log import held_back_stderr
+from edgegender.preprocess import to_float
 
 # (module, distribution), the first that is installed is used
 _RUNTIMES = (("ai_edge_litert.interpreter", "ai-edge-litert"), ("tflite_runtime.interpreter", "tflite-runtime"))
@@ -22,6 +23,8 @@ MAX_THREADS = 256  # LiteRT takes any number and crashes the process where the s
 _HINT = "Convert the run with edgegender convert, or update the runtime: edgegender doctor names it."
 Signature = tuple[tuple[tuple[int, ...], np.dtype[np.generic]], ...]  # (shape, type) of each tensor
 _MAX_DEFAULT_THREADS = 4  # a small network gains nothing beyond; a Pi has four cores
+# Below, a second thread costs a core and saves hardly anything: benchmarks/camera/classifier_overhead.json
+_ONE_THREAD_MULTIPLY_ADDS = 20_000_000
 _DELEGATE = "DELEGATE"  # XNNPACK's own node, which stands beside the operators it takes over
 _INPUT_TYPES = ("uint8", "int8", "float32")
 _SIGN_BIT = np.uint8(0x80)
@@ -64,7 +67,10 @@ class OperatorNode:
 
 
 def default_num_threads() -> int:
-    """Returns how many threads to use when nobody says: the cores that this process may use, four at most."""
+    """Returns how many threads a network gets when nobody says: the cores that this process may use, four at most.
+
+    A network of less than 20 million multiply-adds gets one, whatever this says.
+    """
     return min(_MAX_DEFAULT_THREADS, available_cores())
 
 
@@ -107,26 +113,48 @@ class Network:
 
     Args:
         content: The file's bytes, verified before: native code trusts them.
-        num_threads: 1 to ``MAX_THREADS``; ``None`` chooses by :func:`default_num_threads`.
+        num_threads: 1 to ``MAX_THREADS``; ``None`` chooses by :func:`default_num_threads` and the network's size.
         is_reference: Whether to use the slow reference kernels, which answer the same on every machine.
+        batch_size: Pictures that go in at once; ``None`` leaves what the file says, which is 1 as a rule.
 
     Raises:
         UsageError: ``num_threads`` is out of its range.
-        ModelFileError: The runtime refuses the network.
+        ModelFileError: The runtime refuses the network, or the batch.
         MissingDependencyError: No runtime is installed.
     """
 
-    def __init__(self, content: bytes, *, num_threads: int | None = None, is_reference: bool = False) -> None:
+    def __init__(
+        self,
+        content: bytes,
+        *,
+        num_threads: int | None = None,
+        is_reference: bool = False,
+        batch_size: int | None = None,
+    ) -> None:
         if num_threads is not None and not 1 <= num_threads <= MAX_THREADS:
             raise UsageError(f"Expected 1 to {MAX_THREADS} threads, got {num_threads}.")
-        module, self.runtime_name, self.runtime_version = import_runtime()
         self.num_threads = num_threads or default_num_threads()
+        self._load(content, is_reference=is_reference, batch_size=batch_size)
+        if num_threads is None and self.num_threads > 1 and self._is_small():
+            self.num_threads = 1
+            self._load(content, is_reference=is_reference, batch_size=batch_size)
+
+    def _is_small(self) -> bool:
+        from edgegender.runtime.operators import describe_operators, sum_operators
+
+        return sum_operators(describe_operators(self)).multiply_adds < _ONE_THREAD_MULTIPLY_ADDS
+
+    def _load(self, content: bytes, *, is_reference: bool, batch_size: int | None) -> None:
+        module, self.runtime_name, self.runtime_version = import_runtime()
         options = {}
         if is_reference:
             options["experimental_op_resolver_type"] = module.OpResolverType.BUILTIN_REF
         try:
             with held_back_stderr():  # "Created TensorFlow Lite XNNPACK delegate for CPU."
                 self._native = module.Interpreter(model_content=content, num_threads=self.num_threads, **options)
+                if batch_size is not None:
+                    (picture, *_) = self._native.get_input_details()
+                    self._native.resize_tensor_input(picture["index"], [batch_size, *picture["shape"][1:]])
                 self._native.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -188,16 +216,18 @@ class Network:
 class Interpreter(Network):
     """One network with one input and one output, ready to run.
 
-    The input tensor is written in place; after the first call nothing is allocated but the returned scores. A quantized
-    network takes the picture's bytes: as they are (uint8), or less 128 (int8), which is the same picture, for the zero
-    point of such an input is 128 lower, too. One of int16 would need a conversion that no zero point describes.
+    Pictures are written straight into the input tensor (:meth:`picture`), and after the first run nothing is allocated
+    but the returned scores. A quantized network takes the picture's bytes: as they are (uint8), or less 128 (int8),
+    which is the same picture, for the zero point of such an input is 128 lower, too. One of int16 would need a
+    conversion that no zero point describes.
 
     Args:
         content: A ``.tflite`` that was verified by :mod:`edgegender.runtime.model_file`.
-        num_threads: 1 to ``MAX_THREADS``; ``None`` chooses by :func:`default_num_threads`.
+        num_threads: 1 to ``MAX_THREADS``; ``None`` chooses by :func:`default_num_threads` and the network's size.
         is_reference: Whether to use the slow reference kernels, which answer the same on every machine.
         scaling: What a float network was trained with, one of :data:`edgegender.preprocess.SCALINGS`; a quantized one
             says it in its input's scale and zero point.
+        batch_size: Pictures that go in at once; ``None`` leaves what the file says.
 
     Raises:
         UsageError: ``num_threads`` is out of its range.
@@ -207,9 +237,15 @@ class Interpreter(Network):
     """
 
     def __init__(
-        self, content: bytes, *, num_threads: int | None = None, is_reference: bool = False, scaling: str = "tf"
+        self,
+        content: bytes,
+        *,
+        num_threads: int | None = None,
+        is_reference: bool = False,
+        scaling: str = "tf",
+        batch_size: int | None = None,
     ) -> None:
-        super().__init__(content, num_threads=num_threads, is_reference=is_reference)
+        super().__init__(content, num_threads=num_threads, is_reference=is_reference, batch_size=batch_size)
         self._scaling = scaling
         inputs, outputs = self._native.get_input_details(), self._native.get_output_details()
         if len(inputs) != 1 or len(outputs) != 1 or len(inputs[0]["shape"]) != 4 or len(outputs[0]["shape"]) != 2:
@@ -224,29 +260,43 @@ class Interpreter(Network):
         self.output_scale, self.output_zero_point = outputs[0]["quantization"]
         if self.input_dtype.name not in _INPUT_TYPES:
             raise ModelFileError(f"Expected uint8, int8 or float32 input, got {self.input_dtype}.", hint=_HINT)
+        self._input_view, self._output_view = (
+            self._native.tensor(index) for index in (self._input_index, self._output_index)
+        )
+        # bytes that are not the input tensor's own wait here until the network runs
+        self._waiting = None if self.input_dtype == np.uint8 else np.zeros(self.input_shape, np.uint8)
 
-    def invoke_raw(self, tensor: npt.NDArray[np.generic]) -> None:
-        """Writes the input tensor and runs the network; nothing else. For measuring."""
-        self._native.set_tensor(self._input_index, tensor)
+    def picture(self, position: int = 0) -> UInt8Array:
+        """Returns where the bytes of a picture go, shape (height, width, 3), uint8, RGB: a view, to be written to.
+
+        Of a uint8 network it is the input tensor itself. It must be let go of before :meth:`invoke`.
+
+        Args:
+            position: Which picture of the batch, from 0.
+        """
+        pictures = self._input_view() if self._waiting is None else self._waiting
+        return pictures[position]  # type: ignore[no-any-return]
+
+    def invoke(self) -> None:
+        """Runs the network on what was written to :meth:`picture`."""
+        if self._waiting is not None:
+            if self.input_dtype == np.int8:  # turning the highest bit round takes 128 away
+                np.bitwise_xor(self._waiting, _SIGN_BIT, out=self._input_view().view(np.uint8))
+            else:
+                to_float(self._waiting, self._scaling, out=self._input_view())
         self._native.invoke()
 
-    def to_tensor(self, image: UInt8Array) -> npt.NDArray[np.generic]:
-        """Returns raw bytes (height, width, 3) as the input tensor (1, height, width, 3) of this network."""
-        if self.input_dtype == np.uint8:
-            return image[np.newaxis]
-        if self.input_dtype == np.int8:
-            flipped: UInt8Array = image ^ _SIGN_BIT  # turning the highest bit round takes 128 away
-            return flipped.view(np.int8)[np.newaxis]
-        from edgegender.preprocess import to_float
-
-        return to_float(image, self._scaling)[np.newaxis]
+    def read_rows(self) -> list[list[float]]:
+        """Returns the scores of the last run, dequantized: (value - zero_point) * scale. One row a picture."""
+        rows = self._output_view().tolist()
+        if self.output_dtype == np.float32:
+            return rows  # type: ignore[no-any-return]
+        scale, zero_point = self.output_scale, self.output_zero_point
+        return [[(value - zero_point) * scale for value in row] for row in rows]
 
     def read_scores(self) -> npt.NDArray[np.float64]:
-        """Returns the scores of the last run, dequantized: (value - zero_point) * scale. Shape (labels,)."""
-        raw = self._native.get_tensor(self._output_index)[0]
-        if self.output_dtype == np.float32:
-            return np.asarray(raw, np.float64)
-        return np.asarray((raw.astype(np.float64) - self.output_zero_point) * self.output_scale, np.float64)
+        """Returns :meth:`read_rows` of the first picture. Shape (labels,)."""
+        return np.asarray(self.read_rows()[0], np.float64)
 
     def run(self, image: UInt8Array) -> npt.NDArray[np.float64]:
         """Returns the scores of one input.
@@ -259,3 +309,17 @@ class Interpreter(Network):
         """
         self.invoke_raw(self.to_tensor(image))
         return self.read_scores()
+
+    def invoke_raw(self, tensor: npt.NDArray[np.generic]) -> None:
+        """Writes the input tensor and runs the network; nothing else. For measuring."""
+        self._native.set_tensor(self._input_index, tensor)
+        self._native.invoke()
+
+    def to_tensor(self, image: UInt8Array) -> npt.NDArray[np.generic]:
+        """Returns raw bytes (height, width, 3) as the input tensor (1, height, width, 3) of this network."""
+        if self.input_dtype == np.uint8:
+            return image[np.newaxis]
+        if self.input_dtype == np.int8:
+            flipped: UInt8Array = image ^ _SIGN_BIT
+            return flipped.view(np.int8)[np.newaxis]
+        return to_float(image, self._scaling)[np.newaxis]

@@ -76,7 +76,7 @@ class PhotoPredictor:
         boxes = self._detector.detect(image_rgb)
         if not boxes and self._is_whole_photo_fallback:
             return (self._classifier.classify(image_rgb, None),)
-        return tuple(self._classifier.classify(image_rgb, box) for box in boxes)
+        return self._classifier.classify_faces(image_rgb, boxes)
 
     def predict_file(self, path: Path) -> PhotoResult:
         """Returns the answers for a photo file; a photo that cannot be read is a result, not an exception."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable
 from importlib import import_module
 
@@ -219,11 +221,72 @@ def test_the_number_of_threads_does_not_change_the_answer() -> None:
 
 
 def test_without_a_number_the_cores_decide_four_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert Interpreter(_NETWORK).num_threads == min(4, available_cores())
+    assert Interpreter(embedded_model_path().read_bytes()).num_threads == min(4, available_cores())
     monkeypatch.setattr(interpreter, "available_cores", lambda: 64)
     assert default_num_threads() == 4
     monkeypatch.setattr(interpreter, "available_cores", lambda: 1)
     assert default_num_threads() == 1
+
+
+def test_a_small_network_gets_one_thread_unless_more_are_asked_for() -> None:
+    assert Interpreter(_NETWORK).num_threads == 1
+    assert Interpreter(_NETWORK, num_threads=2).num_threads == 2
+
+
+# In place
+
+
+@pytest.mark.parametrize("content", [build_network(), build_network(is_float=True), change(to_int8)], ids=str)
+def test_a_picture_written_in_place_gives_the_scores_of_one_that_is_handed_over(content: bytes) -> None:
+    network = Interpreter(content, num_threads=1)
+    for seed in range(3):
+        picture = noise(seed=seed)
+        network.invoke_raw(network.to_tensor(picture))
+        expected = network.read_rows()
+        np.copyto(network.picture(), 0)
+        network.invoke()
+        np.copyto(network.picture(), picture)
+        network.invoke()
+        assert network.read_rows() == expected
+
+
+def test_a_uint8_picture_is_the_input_tensor_itself() -> None:
+    network = Interpreter(build_network(), num_threads=1)
+    np.copyto(network.picture(), noise())
+    np.testing.assert_array_equal(network._native.get_tensor(network._input_index)[0], noise())
+
+
+def test_a_picture_that_is_still_held_stops_the_run() -> None:
+    network = Interpreter(build_network(), num_threads=1)
+    held = network.picture()
+    with pytest.raises(RuntimeError, match="reference to internal data"):
+        network.invoke()
+    del held
+    network.invoke()
+
+
+def test_a_batch_answers_each_picture_as_if_it_were_alone() -> None:
+    content = embedded_model_path().read_bytes()
+    single, batch = Interpreter(content, num_threads=1), Interpreter(content, num_threads=1, batch_size=3)
+    for position in range(3):
+        np.copyto(batch.picture(position), noise(96, position))
+    batch.invoke()
+    assert batch.read_rows() == [single.run(noise(96, position)).tolist() for position in range(3)]
+
+
+def test_runs_gather_no_memory() -> None:
+    network = Interpreter(build_network(), num_threads=1)
+    for _ in range(100):
+        network.run(noise())
+    gc.collect()
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    for _ in range(2000):
+        network.run(noise())
+    gc.collect()
+    grown = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert grown < 20_000  # ten bytes a run; benchmarks/camera/classifier_overhead.py has 100,000 frames
 
 
 @pytest.mark.parametrize("num_threads", [0, -1, MAX_THREADS + 1])
