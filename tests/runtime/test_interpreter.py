@@ -314,7 +314,7 @@ def test_operators_are_counted_without_the_delegates_own_node() -> None:
 
 @pytest.mark.parametrize("content", [b"", b"hello", b"\0" * 100, b"\x1c\0\0\0TFL3" + b"\xff" * 100])
 def test_what_is_no_network_is_refused_by_its_runtime(content: bytes) -> None:
-    with pytest.raises(ModelFileError, match=r"Expected a network that ai-edge-litert .* runs, got: "):
+    with pytest.raises(ModelFileError, match=r"Expected a network that (ai-edge-litert|tflite-runtime) .* runs, got: "):
         Interpreter(content)
 
 
