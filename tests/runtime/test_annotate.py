@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from edgegender.entities import FaceBox, FacePrediction
-from edgegender.runtime.annotate import annotate_faces
+from edgegender.runtime.annotate import annotate_faces, annotate_tracked
+from edgegender.runtime.tracked import TrackedFace
 from tests.tiny_model import grey_picture
 
 BOX = FaceBox(60, 80, 140, 160)
@@ -14,6 +15,10 @@ BOX = FaceBox(60, 80, 140, 160)
 
 def answer(box: FaceBox | None = BOX, *, is_unsure: bool = False, label: str = "male") -> FacePrediction:
     return FacePrediction(box, label, 0.93, {"female": 0.07, "male": 0.93}, is_unsure)
+
+
+def tracked(prediction: FacePrediction, *, track_id: int = 3, is_detected: bool = True) -> TrackedFace:
+    return TrackedFace(track_id, prediction, is_fresh=True, is_detected=is_detected, num_classified=1, is_settled=False)
 
 
 def test_the_photo_itself_is_not_touched() -> None:
@@ -72,3 +77,41 @@ def test_boxes_beyond_the_picture_are_no_fault(box: FaceBox, shape: tuple[int, i
 def test_a_label_that_is_long_or_not_latin_is_no_fault() -> None:
     for label in ("x" * 300, "женщина", "女性"):
         assert (annotate_faces(grey_picture(100, 200), [answer(label=label)]) != 100).any()
+
+
+# Tracked faces
+
+
+def test_a_frame_is_not_touched_when_its_tracks_are_drawn() -> None:
+    frame = grey_picture(100, 300)
+    drawn = annotate_tracked(frame, [tracked(answer())])
+    assert (frame == 100).all()
+    assert (drawn[120, 60] != 100).any()
+
+
+def test_a_track_is_labelled_with_its_number_and_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+    monkeypatch.setattr("cv2.putText", lambda _image, text, *_others: written.append(text))
+    annotate_tracked(grey_picture(100, 300), [tracked(answer()), tracked(answer(is_unsure=True), track_id=12)])
+    assert written == ["#3 male 93%", "#12 unsure"]
+
+
+def test_a_face_that_is_only_followed_has_a_dashed_box() -> None:
+    seen, followed = (
+        annotate_tracked(grey_picture(100, 400), [tracked(answer(), is_detected=value)]) for value in (True, False)
+    )
+    edge_of_seen, edge_of_followed = ((drawn[90:155, 60] != 100).any(axis=1) for drawn in (seen, followed))
+    assert edge_of_seen.all()
+    assert 0.3 < edge_of_followed.mean() < 0.8
+
+
+def test_a_tracked_face_without_a_box_is_labelled_in_the_corner() -> None:
+    drawn = annotate_tracked(grey_picture(100, 200), [tracked(answer(None), is_detected=False)])
+    assert (drawn[:30] != 100).any()
+    assert (drawn[60:] == 100).all()
+
+
+@pytest.mark.parametrize("box", [FaceBox(-1e9, -1e9, 1e9, 1e9), FaceBox(190, 190, 260, 260), FaceBox(5, 5, 5.2, 5.2)])
+def test_a_followed_box_beyond_the_picture_is_no_fault(box: FaceBox) -> None:
+    drawn = annotate_tracked(grey_picture(200, 200), [tracked(answer(box), is_detected=False)])
+    assert drawn.shape == (200, 200, 3)
