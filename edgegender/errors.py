@@ -13,6 +13,7 @@
     ├── DownloadError (RuntimeError)    3   a file cannot be fetched or has another hash
     ├── ResultFileError (ValueError)    1   a recorded result is damaged, edited or of another schema
     ├── MeasurementError (RuntimeError) 3   the measuring process died
+    ├── SourceError (RuntimeError)      3   a camera or stream is not there, or gives no frame
     ├── WorkerError (RuntimeError)      3   one of several processes that share the work died
     ├── TrainingError (RuntimeError)    3   training cannot go on (NaN loss, out of memory)
     ├── StoppedError (RuntimeError)   130   work was asked to stop and saved what it had (143 after SIGTERM)
@@ -110,6 +111,12 @@ class ResultFileError(EdgeGenderError, ValueError):
 
 class MeasurementError(EdgeGenderError, RuntimeError):
     """The measuring process died: out of memory, killed, or crashed in native code."""
+
+    exit_code = 3
+
+
+class SourceError(EdgeGenderError, RuntimeError):
+    """A camera or stream is not there, is in use, or gives no frame."""
 
     exit_code = 3
 

@@ -22,6 +22,7 @@ DEFAULT_FPS = 15.0
 DEFAULT_MIN_FREE_BYTES = 64_000_000
 _CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 _MAX_QUEUED = 2
+_MIN_FPS, _MAX_FPS = 1.0, 120.0
 _MAX_GAP_S = 10.0
 _CLOSE_S = 1.9
 _MAX_PATIENCE_S = 10.0
@@ -54,7 +55,8 @@ class Recording:
         path: ``.mp4`` (MPEG-4) or ``.avi`` (motion JPEG, larger). Takes the place of a file of that name.
         fps: Frames per second of the file.
         is_every_frame: Write each frame once, whenever it came: for a source that is a file itself and is read faster
-            or slower than it was filmed. A frame then waits for the encoder.
+            or slower than it was filmed. Its rate is then that of the first two frames, and a frame waits for the
+            encoder.
         min_free_bytes: The recording ends when the disk has less room than this.
 
     Raises:
@@ -72,7 +74,7 @@ class Recording:
     ) -> None:
         if path.suffix.lower() not in _CODECS:
             raise UsageError(f"Expected a file that ends in .mp4 or .avi, got {path}.")
-        if not 1 <= fps <= 120:
+        if not _MIN_FPS <= fps <= _MAX_FPS:
             raise UsageError(f"Expected 1 to 120 frames per second, got {fps:g} ({path}).")
         self.name = str(path)
         self.num_dropped = 0
@@ -114,6 +116,7 @@ class Recording:
             return
         if self._is_every_frame:
             slot = self._next_slot
+            self._learn_fps(result)
         else:
             if self._first_ns is None:
                 self._first_ns = result.captured_ns
@@ -146,6 +149,15 @@ class Recording:
         self._thread.join(_CLOSE_S)
         if self.num_dropped:
             self._problems.append(f"{self.num_dropped} frames were left out, for the encoder is slow")
+
+    def _learn_fps(self, result: FrameResult) -> None:
+        """Takes the rate from the times of the first two frames, before the second one is handed over."""
+        if self._next_slot > 1 or result.moment_ns is None:
+            return
+        if self._next_slot == 0:
+            self._first_ns = result.moment_ns
+        elif self._first_ns is not None and result.moment_ns > self._first_ns:
+            self._fps = min(max(1e9 / (result.moment_ns - self._first_ns), _MIN_FPS), _MAX_FPS)
 
     def _slot(self, moment_ns: int) -> int:
         """Returns the number of the frame in the file that is nearest to a moment."""
@@ -185,19 +197,24 @@ class Recording:
         item = self._dequeue()
         if item is None:
             raise _NothingRecordedError
+        waiting = [item]
+        if self._is_every_frame and (second := self._dequeue()) is not None:  # it brings the rate
+            waiting.append(second)
         height, width = item[1].shape[:2]
         codec = cv2.VideoWriter.fourcc(*_CODECS[self._path.suffix.lower()])
         writer = cv2.VideoWriter(str(self._temporary), codec, self._fps, (width, height))
         try:
             if not writer.isOpened():
                 raise OutputError(f"Expected OpenCV to write {self._path.suffix}, got no encoder for it.")
-            self._encode_frames(writer, item, (width, height))
+            self._encode_frames(writer, waiting, (width, height))
         finally:
             writer.release()
 
-    def _encode_frames(self, writer: cv2.VideoWriter, first: tuple[int, UInt8Array], size_wh: tuple[int, int]) -> None:
-        item: tuple[int, UInt8Array] | None = first
-        num_written, num_lost = 0, first[0]
+    def _encode_frames(
+        self, writer: cv2.VideoWriter, waiting: list[tuple[int, UInt8Array]], size_wh: tuple[int, int]
+    ) -> None:
+        item: tuple[int, UInt8Array] | None = waiting[0]
+        num_written, num_lost = 0, waiting.pop(0)[0]
         last_bgr: UInt8Array | None = None
         while item is not None:
             slot, picture_rgb = item[0] - num_lost, item[1]
@@ -217,7 +234,7 @@ class Recording:
                 num_lost += slot - num_written
                 self._tell_slow()
             num_written, last_bgr = num_written + 1, picture_bgr
-            item = self._dequeue()
+            item = waiting.pop(0) if waiting else self._dequeue()
 
     def _tell_slow(self) -> None:
         if not self._is_slow:

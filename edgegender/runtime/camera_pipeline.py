@@ -58,6 +58,7 @@ class CameraPipeline:
             faces=tracker.faces(),
             stage_ms=stage_ms,
             people=tracker.people(),
+            moment_ns=frame.moment_ns,
         )
 
     def people(self) -> dict[str, int]:

@@ -18,12 +18,20 @@ class Frame:
         captured_ns: ``time.monotonic_ns()`` when it left the source, nanoseconds; monotonic time is one for all
             processes of a machine.
         detection_rgb: The same picture, smaller, where the camera makes one itself (lores stream); same proportions.
+        media_ns: When it is shown, from the start of a video file that is read as fast as it goes, nanoseconds by the
+            file's own clock; ``None`` where frames come in their own time.
     """
 
     image_rgb: UInt8Array
     index: int
     captured_ns: int
     detection_rgb: UInt8Array | None = None
+    media_ns: int | None = None
+
+    @property
+    def moment_ns(self) -> int:
+        """Time as the scene has it, nanoseconds: a file that is read quickly does not make people quicker."""
+        return self.captured_ns if self.media_ns is None else self.media_ns
 
 
 @dataclass

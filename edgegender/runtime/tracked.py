@@ -41,6 +41,7 @@ class FrameResult:
         faces: Faces that are there now, the largest first.
         stage_ms: Milliseconds by stage: ``detect``, ``track``, ``classify``; a stage that was not needed is missing.
         people: How many people were seen since the start, by label, those with an unsure answer under ``unsure``.
+        moment_ns: :attr:`edgegender.runtime.frames.Frame.moment_ns` of the frame; ``None`` is ``captured_ns``.
     """
 
     index: int
@@ -49,3 +50,4 @@ class FrameResult:
     faces: tuple[TrackedFace, ...] = ()
     stage_ms: Mapping[str, float] = field(default_factory=dict)
     people: Mapping[str, int] = field(default_factory=dict)
+    moment_ns: int | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -37,8 +36,6 @@ class FaceTracker:
         metadata: Of the model that answers.
         budget: How often to search and to classify.
         is_tracking: Whether the frames belong together; without, each has faces of its own, which count at once.
-        frames_per_s: Rate by which time goes with the number of the frame, for a video file that is read faster or
-            slower than it plays; ``None`` takes ``captured_ns``.
         window_s: Length of the windows in which people are counted, seconds; ``None`` for none.
         lost_after_s: Longest time that a face may go undetected, seconds.
         confirm_after: Detections until a face counts as a person.
@@ -53,17 +50,13 @@ class FaceTracker:
         budget: Budget,
         *,
         is_tracking: bool = True,
-        frames_per_s: float | None = None,
         window_s: float | None = None,
         lost_after_s: float = LOST_AFTER_S,
         confirm_after: int = CONFIRM_AFTER,
     ) -> None:
-        if frames_per_s is not None and not 0 < frames_per_s < math.inf:
-            raise UsageError(f"Expected more than 0 frames a second, got {frames_per_s:g}.")
         self._metadata = metadata
         self._budget = budget
         self._is_tracking = is_tracking
-        self._frames_per_s = frames_per_s
         self._tracker = Tracker(lost_after_s=lost_after_s, confirm_after=confirm_after if is_tracking else 1)
         self._follower = BoxFollower()
         self._counter = PeopleCounter(metadata.labels, window_s=window_s)
@@ -71,12 +64,6 @@ class FaceTracker:
         self._num_since_search: int | None = None
         self._size_wh = (0, 0)
         self._moment_ns = 0
-
-    def moment_ns(self, frame: Frame) -> int:
-        """Returns when a frame was taken, by the clock that this tracker goes by, nanoseconds."""
-        if self._frames_per_s is None:
-            return frame.captured_ns
-        return round(frame.index / self._frames_per_s * NS_PER_S)
 
     def wants_detection(self, frame: Frame) -> bool:
         """Whether this frame is to be searched for faces; the first one is."""
@@ -94,7 +81,7 @@ class FaceTracker:
             boxes: The faces that were found, pixels of ``frame.image_rgb``; ``None`` when it was not searched.
         """
         self._num_since_search = (self._num_since_search or 0) + 1 if boxes is None else 0
-        self._moment_ns = self.moment_ns(frame)
+        self._moment_ns = frame.moment_ns
         size_wh = _size_wh(frame)
         ended = self._tracker.end_all() if size_wh != self._size_wh or not self._is_tracking else []
         self._size_wh = size_wh
@@ -191,7 +178,7 @@ class FaceTracker:
         """Returns the window of time that has ended, if one has. See :meth:`PeopleCounter.take_window`.
 
         Args:
-            moment_ns: Now, by the clock of :meth:`moment_ns`; ``None`` takes that of the last frame.
+            moment_ns: Now, by the clock of ``Frame.moment_ns``; ``None`` takes that of the last frame.
             is_last: Whether to end the window before its time.
         """
         return self._counter.take_window(self._moment_ns if moment_ns is None else moment_ns, is_last=is_last)

@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -125,6 +126,26 @@ def test_each_frame_of_a_file_is_written_once(tmp_path: Path) -> None:
     recording.close()
     assert len(play(tmp_path / "a.mp4")[0]) == 100
     assert recording.take_problems() == []
+
+
+@pytest.mark.parametrize(("fps", "written"), [(30.0, 30.0), (24000 / 1001, 23.976), (500.0, 120.0)])
+def test_the_recording_of_a_file_plays_at_the_rate_of_the_file(tmp_path: Path, fps: float, written: float) -> None:
+    recording = Recording(tmp_path / "a.mp4", is_every_frame=True)
+    for index in range(8):
+        result = replace(frame_result(index=index), moment_ns=round(index / fps * 1e9))
+        send(recording, result, picture())
+    recording.close()
+    capture = cv2.VideoCapture(str(tmp_path / "a.mp4"))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(written, abs=0.01)
+    capture.release()
+    assert len(play(tmp_path / "a.mp4")[0]) == 8
+
+
+def test_a_file_of_one_frame_is_recorded(tmp_path: Path) -> None:
+    recording = Recording(tmp_path / "a.mp4", is_every_frame=True)
+    send(recording, replace(frame_result(), moment_ns=0), picture())
+    recording.close()
+    assert len(play(tmp_path / "a.mp4")[0]) == 1
 
 
 def test_a_frame_of_another_size_is_scaled_to_the_first(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Tests of edgegender.runtime.capture."""
