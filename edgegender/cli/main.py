@@ -26,6 +26,8 @@ _COMMANDS = {
     "convert": ("edgegender.cli.convert", "Quantize a run to .tflite, behind a gate."),
     "inspect": ("edgegender.cli.inspect", "What is inside of a model file."),
     "predict": ("edgegender.cli.predict", "Classify photos, folders and globs."),
+    "camera": ("edgegender.cli.camera", "Classify faces live, from a camera, a stream or a file."),
+    "serve": ("edgegender.cli.serve", "Answer photos over HTTP, with a page to try it."),
     "benchmark": ("edgegender.cli.benchmark", "Accuracy, F1 and latency on a target."),
     "report": ("edgegender.cli.report", "Tables from recorded benchmark results."),
     "models": ("edgegender.cli.models", "The embedded model, and the files that can be pulled."),

@@ -55,7 +55,7 @@ def run_apart(*arguments: object, cwd: Path | None = None) -> Answer:
     return Answer(done.returncode, done.stdout, done.stderr)
 
 
-def _heed_interrupts() -> None:
+def heed_interrupts() -> None:
     """A shell without job control starts its background jobs deaf to Ctrl-C, and their children inherit that."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -71,7 +71,7 @@ def started(command: Sequence[object], cwd: Path) -> Iterator[subprocess.Popen[s
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=_heed_interrupts,  # noqa: PLW1509 - it only resets a signal
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 - it only resets a signal
     )
     try:
         yield process

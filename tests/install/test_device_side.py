@@ -56,6 +56,9 @@ def test_the_wheel_holds_the_model_its_sidecar_and_card_and_the_recipes(wheel: P
         "edgegender/training/recipes/demo.json",
         "edgegender/training/recipes/edge.json",
         "edgegender/benchmark/result.schema.json",
+        "edgegender/runtime/camera_event.schema.json",
+        "edgegender/runtime/capture/children/video.py",
+        "edgegender/serving/page/page.html",
         "edgegender/py.typed",
     } <= names
     assert model == (REPOSITORY / "edgegender" / "models" / "default.tflite").read_bytes()
