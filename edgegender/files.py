@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,11 +79,18 @@ def replacing(path: Path, *, is_synced: bool = True) -> Iterator[Path]:
             temporary.unlink()
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Removes the temporary files that a killed process left in ``folder``; for who knows that nobody writes there."""
+def remove_leftovers(folder: Path, *, unchanged_for_s: float | None = None) -> None:
+    """Removes the temporary files that a killed process left in ``folder``.
+
+    Args:
+        folder: Where.
+        unchanged_for_s: Leaves those that were written to within so many seconds, for somebody may be at it; ``None``:
+            nobody writes there.
+    """
     with contextlib.suppress(OSError):
         for part in folder.glob(f"{_PART_PREFIX}*"):
-            part.unlink(missing_ok=True)
+            if unchanged_for_s is None or time.time() - part.stat().st_mtime > unchanged_for_s:
+                part.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, content: bytes, *, is_synced: bool = True) -> None:

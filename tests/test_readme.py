@@ -19,6 +19,8 @@ README = (ROOT / "README.md").read_text("utf-8")
 CARD = (ROOT / "edgegender" / "models" / "default.md").read_text("utf-8")
 MAKING = (ROOT / "benchmarks" / "embedded-default" / "README.md").read_text("utf-8")
 TRAINING = (ROOT / "docs" / "training.md").read_text("utf-8")
+CAMERA = (ROOT / "docs" / "camera.md").read_text("utf-8")
+RASPBERRY_PI = (ROOT / "docs" / "raspberry-pi.md").read_text("utf-8")
 DOCUMENTS = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("benchmarks/**/*.md")]
 
 
@@ -41,7 +43,9 @@ def parse(words: list[str]) -> None:
     command.make_context(command.name or "", words, parent=context)
 
 
-@pytest.mark.parametrize("line", [*commands(README), *commands(MAKING), *commands(TRAINING)])
+@pytest.mark.parametrize(
+    "line", [*commands(README), *commands(MAKING), *commands(TRAINING), *commands(CAMERA), *commands(RASPBERRY_PI)]
+)
 def test_a_documented_command_parses(line: str) -> None:
     parse(shlex.split(line)[1:])
 

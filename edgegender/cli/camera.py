@@ -61,9 +61,8 @@ def _camera_arguments(words: list[str]) -> list[str]:
             next(waiting, None)
         elif word not in _SERVICE_OPTIONS and word.partition("=")[0] not in _SERVICE_VALUES:
             arguments.append(word)
-    if "--wait" not in arguments:
-        arguments.append("--wait")  # a camera that starts later than the service is waited for
-    return arguments
+    # a camera that starts later than the service is waited for; nobody reads a service's standard output
+    return [*arguments, *(option for option in ("--wait", "--quiet") if option not in arguments)]
 
 
 def _explain_no_frame(source: FrameSource) -> None:
@@ -72,7 +71,7 @@ def _explain_no_frame(source: FrameSource) -> None:
     if source.is_live:
         raise SourceError(
             f"Expected frames, got none: {problem} ({source.name}).",
-            hint="edgegender doctor looks for cameras; --wait waits for this one.",
+            hint="edgegender doctor --camera looks for cameras; --wait waits for this one.",
         )
     raise ImageError(f"Expected frames, got none: {problem} ({source.name}).", kind="damaged")
 
@@ -87,8 +86,8 @@ def _run(source: FrameSource, pipeline: CameraPipeline, outputs: OpenOutputs, li
         request.arm()
 
         def tell(num_frames: int) -> None:
-            if num_frames:
-                heartbeat.ready(f"{source.name}: {source.state}")
+            # ready without a frame, too: a service whose camera is away waits for it, and is watched while it does
+            heartbeat.ready(f"{source.name}: {source.state}")
             heartbeat.beat(f"{source.name}: {source.state}, {num_frames} frames")
             for problem in outputs.fan_out.take_problems():
                 warn(problem)

@@ -13,6 +13,7 @@ from edgegender.cli.console import note
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from edgegender.outputs.fan_out import FanOut
     from edgegender.outputs.window import Window
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 # A file waits for who reads its events; a camera does not.
 _PATIENCE_S = 30.0
+# A recording is written to all the time: a temporary file that rests so long belongs to a process that was killed.
+_ABANDONED_AFTER_S = 600.0
 
 
 @dataclass
@@ -53,6 +56,22 @@ def _open_lines(choice: OutputChoice, source: FrameSource) -> CameraOutput:
     )
 
 
+def _open_recording(path: Path, source: FrameSource) -> CameraOutput:
+    """Records under the name, or under one with a number where that is taken: a service that restarts loses nothing."""
+    from edgegender.files import remove_leftovers
+    from edgegender.outputs.recording import Recording
+
+    chosen, number = path, 1
+    while chosen.exists():
+        number += 1
+        chosen = path.with_stem(f"{path.stem}-{number}")
+    if chosen != path:
+        note(f"{path} is there already: recording into {chosen}")
+    if path.parent.is_dir():
+        remove_leftovers(path.parent, unchanged_for_s=_ABANDONED_AFTER_S)
+    return Recording(chosen, is_every_frame=not source.is_live)
+
+
 def _start_preview(
     choice: OutputChoice,
     source: FrameSource,
@@ -70,7 +89,8 @@ def _start_preview(
         is_aggregate_only=choice.aggregate_only,
     )
     stack.callback(server.stop)
-    note(f"preview on {server.url}")
+    # a token that was made is told, once; one that the user has must not get into a log
+    note(f"preview on {server.url.partition('?')[0] if choice.token else server.url}")
     return hub
 
 
@@ -105,9 +125,7 @@ def open_outputs(
         if not choice.quiet:
             outputs.append(_open_lines(choice, source))
         if choice.record is not None:
-            from edgegender.outputs.recording import Recording
-
-            add(Recording(choice.record, is_every_frame=not source.is_live))
+            add(_open_recording(choice.record, source))
         if choice.mqtt:
             from edgegender.outputs.mqtt import Mqtt
 

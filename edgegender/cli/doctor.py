@@ -2,37 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import struct
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import import_module, metadata
 from pathlib import Path
 
 import click
 
 from edgegender.cli.console import json_option, print_json
+from edgegender.cli.doctor_camera import CAMERA_CHECKS
+from edgegender.cli.doctor_findings import GLYPHS, Finding, Surroundings, look_around
+from edgegender.cli.doctor_pi import PI_CHECKS
 from edgegender.errors import CheckFailedError, EdgeGenderError
 
-_GLYPHS = {"ok": "✅", "note": "➖", "problem": "❌"}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    Args:
-        name: What.
-        status: ``ok``, ``note`` (an extra that is not there) or ``problem``.
-        detail: What was found.
-        fix: The command or step that mends it.
-    """
-
-    name: str
-    status: str
-    detail: str
-    fix: str = ""
+_LITTLE_DISK_MB = 500  # the device side with its dependencies takes about 300
 
 
 def _python() -> Finding:
@@ -45,7 +32,7 @@ def _python() -> Finding:
 def _system() -> Finding:
     bits = struct.calcsize("P") * 8
     machine = f"{platform.system()} {platform.machine()}, {bits} bit"
-    if bits == 32:
+    if bits == 32 and not _installed("tflite-runtime"):
         return Finding("system", "problem", machine, "LiteRT needs 64 bit: pip install 'edgegender[tflite-runtime]'")
     return Finding("system", "ok", machine)
 
@@ -59,6 +46,13 @@ def _memory() -> Finding:
     if 0 < available_mb < 200:  # the runtime, OpenCV and the model together need about 150 MB
         return Finding("memory", "problem", f"{available_mb} MB available", "Close other programs, or add swap.")
     return Finding("memory", "ok", f"{available_mb} MB available")
+
+
+def _disk(surroundings: Surroundings) -> Finding:
+    free_mb = surroundings.free_bytes // 1_000_000
+    if free_mb < _LITTLE_DISK_MB:
+        return Finding("disk", "note", f"{free_mb} MB free in this folder", "Remove what is old: sudo apt clean")
+    return Finding("disk", "ok", f"{free_mb} MB free in this folder")
 
 
 def _numpy_clash() -> Finding:
@@ -196,21 +190,51 @@ def _checks() -> list[Callable[[], Finding]]:
         _extra("scikit-learn", "sklearn", "data"),
         _extra("cleanlab", "cleanlab", "data"),
         _extra("pyarrow", "pyarrow", "data"),
+        _extra("paho-mqtt", "paho", "camera"),
+        _extra("starlette", "starlette", "serve"),
+        _extra("uvicorn", "uvicorn", "serve"),
+        _extra("prometheus-client", "prometheus_client", "serve"),
     ]
 
 
+def _device_checks(surroundings: Surroundings) -> list[Callable[[Surroundings], Finding | None]]:
+    """Returns what is looked at on a Raspberry Pi, and where a camera is wanted; nothing on any other machine."""
+    checks: list[Callable[[Surroundings], Finding | None]] = [_disk]
+    checks += PI_CHECKS if surroundings.is_pi else ()
+    checks += CAMERA_CHECKS if surroundings.is_pi or surroundings.is_camera_wanted else ()
+    return checks
+
+
+def _look(surroundings: Surroundings) -> list[Finding]:
+    found = [check() for check in _checks()]
+    if surroundings.is_pi:
+        found.insert(1, Finding("board", "ok", surroundings.board))
+    return found + [finding for check in _device_checks(surroundings) if (finding := check(surroundings)) is not None]
+
+
+def _print(findings: list[Finding]) -> None:
+    for finding in findings:
+        click.echo(f"{GLYPHS[finding.status]} {finding.name}: {finding.detail}")
+        if finding.fix:
+            click.echo(f"   fix: {finding.fix}")
+
+
 @click.command(name="doctor")
+@click.option(
+    "--camera", "is_camera_wanted", is_flag=True, help="A camera is wanted: none, or a closed one, is a problem."
+)
 @json_option
-def command(as_json: bool) -> None:
-    """Look at this machine and name the fix for what is wrong. Exit 1 when the device side cannot work."""
-    findings = [check() for check in _checks()]
+def command(is_camera_wanted: bool, as_json: bool) -> None:
+    """Look at this machine and name the fix for what is wrong. Exit 1 when the device side cannot work.
+
+    On a Raspberry Pi it looks at power, heat, memory and the camera, too.
+    """
+    surroundings = look_around(os.environ, numpy_version=_installed("numpy"), is_camera_wanted=is_camera_wanted)
+    findings = _look(surroundings)
     if as_json:
         print_json({"findings": [asdict(finding) for finding in findings]})
     else:
-        for finding in findings:
-            click.echo(f"{_GLYPHS[finding.status]} {finding.name}: {finding.detail}")
-            if finding.fix:
-                click.echo(f"   fix: {finding.fix}")
+        _print(findings)
     problems = [finding for finding in findings if finding.status == "problem"]
     if problems:
         raise CheckFailedError(

@@ -239,6 +239,24 @@ def test_a_recording_holds_every_frame_of_a_file(
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
 
+def test_a_recording_that_is_there_already_is_kept(
+    capfd: pytest.CaptureFixture[str], video: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out.avi"
+    target.write_bytes(b"the one of yesterday")
+    abandoned, others = tmp_path / ".part-1.avi", tmp_path / ".part-2.avi"
+    for path in (abandoned, others):
+        path.touch()
+    os.utime(abandoned, (0, 0))
+    answer = run_here(capfd, "camera", "--source", video, "--record", target, "--quiet", "--max-frames", "3")
+    assert answer.code == 0
+    assert target.read_bytes() == b"the one of yesterday"
+    assert (tmp_path / "out-2.avi").stat().st_size > 1000
+    assert f"recording into {tmp_path / 'out-2.avi'}" in answer.err
+    assert not abandoned.exists()
+    assert others.exists()
+
+
 def test_a_preview_on_a_port_in_use_is_an_error_before_the_first_frame(video: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -303,7 +321,15 @@ def test_the_unit_of_a_service_runs_the_same_command(tmp_path: Path) -> None:
     )
     (line,) = [line for line in answer.out.splitlines() if line.startswith("ExecStart=")]
     assert answer.code == 0, answer.err
-    assert line.split(" camera ")[1].split() == ["--source", "0", "--window-s", "60", "--aggregate-only", "--wait"]
+    assert line.split(" camera ")[1].split() == [
+        "--source",
+        "0",
+        "--window-s",
+        "60",
+        "--aggregate-only",
+        "--wait",
+        "--quiet",
+    ]
     assert "WatchdogSec=" in answer.out
 
 
