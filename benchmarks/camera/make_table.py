@@ -32,21 +32,24 @@ def render() -> str:
     first = cost["first_event_seconds"]
     overload = json.loads((FOLDER / "overload.json").read_text())["runs"]
     losses = json.loads((FOLDER / "source_losses.json").read_text())["results"]
+    work = ", ".join(str(run["work_ms"]) for run in overload)
+    behind = max(run["behind_max_frames"] for run in overload)
+    back = ", ".join(f"{row['back_max_s']:.1f} s ({row['source']}, at most)" for row in losses)
+    num_losses = sum(row["num_taken_away"] for row in losses)
     return "\n".join(
         [
             *lines,
             "",
-            f"A 640 × 480 video of three people, cascade, {machine['cpu_model']}, "
-            f"{machine['num_available_cores']} cores, virtual: both columns of one run ([record](../benchmarks/camera/camera_cost.json)). "
-            f"`low` takes {cost['full_over_low']:.1f} times less than `full`. The first event comes "
+            f"A 640 × 480 video of three people, cascade, {machine['cpu_model']},",
+            f"{machine['num_available_cores']} cores,",
+            "virtual: both columns of one run ([record](../benchmarks/camera/camera_cost.json)).",
+            f"`low` takes {cost['full_over_low']:.1f} times less than `full`. The first event comes",
             f"{first['p50']:.2f} s (p50; at most {first['max']:.2f} s) after the start.",
             "",
-            f"With work of {', '.join(str(run['work_ms']) for run in overload)} ms a frame and a source at 60 frames a "
-            f"second, the frame in hand was at most {max(run['behind_max_frames'] for run in overload)} behind the newest "
-            "([record](../benchmarks/camera/overload.json)). "
-            f"After {sum(row['num_taken_away'] for row in losses)} losses of a source it was back "
-            + ", ".join(f"{row['back_max_s']:.1f} s ({row['source']}, at most)" for row in losses)
-            + " after the source was ([record](../benchmarks/camera/source_losses.json)).",
+            f"With work of {work} ms a frame and a source at 60 frames a second, the frame in hand was at most",
+            f"{behind} behind the newest ([record](../benchmarks/camera/overload.json)).",
+            f"After {num_losses} losses of a source it was back {back}",
+            "after the source was ([record](../benchmarks/camera/source_losses.json)).",
             "",
         ]
     )
