@@ -22,4 +22,6 @@ class _NoLiteRt(MetaPathFinder):
         return None
 
 
-sys.meta_path.insert(0, _NoLiteRt())
+def pytest_configure() -> None:
+    """Shuts LiteRT out, once this is loaded as a plugin: not where doctests are collected from it."""
+    sys.meta_path.insert(0, _NoLiteRt())

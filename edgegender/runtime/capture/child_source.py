@@ -23,6 +23,7 @@ from edgegender.runtime.frames import Frame, SourceCounters
 
 
 def _nothing_known() -> str:
+    """Returns no explanation."""
     return ""
 
 
