@@ -19,7 +19,8 @@ from edgegender.runtime.capture.child_process import CaptureChild, ChildEnd
 from edgegender.runtime.capture.masking import mask
 from edgegender.runtime.capture.options import CaptureOptions
 from edgegender.runtime.capture.shared_frames import SharedFrame
-from edgegender.runtime.frames import Frame, SourceCounters
+from edgegender.runtime.capture.source_status import SourceStatus
+from edgegender.runtime.frames import Frame
 
 
 def _nothing_known() -> str:
@@ -54,7 +55,7 @@ class Launch:
     explain: Callable[[], str] = _nothing_known
 
 
-class ChildSource:
+class ChildSource(SourceStatus):
     """A camera, a stream or a video file, read by a child process.
 
     Args:
@@ -63,11 +64,9 @@ class ChildSource:
     """
 
     def __init__(self, launch: Launch, options: CaptureOptions) -> None:
+        super().__init__(launch.name, is_live=launch.is_live)
         self._launch = launch
         self._options = options
-        self._counters = SourceCounters()
-        self._state = "opening"
-        self._problem = ""
         self._child: CaptureChild | None = None
         self._leftovers: list[subprocess.Popen[bytes]] = []
         self._first_index = 0  # of the frames of this child
@@ -78,31 +77,6 @@ class ChildSource:
         self._is_known = False  # it was there once
         self._small_rgb: UInt8Array | None = None
         self._start()  # at once: the child loads its libraries while the caller loads a model
-
-    @property
-    def name(self) -> str:
-        """What to call it, without the password of an address."""
-        return self._launch.name
-
-    @property
-    def is_live(self) -> bool:
-        """Whether frames come by themselves."""
-        return self._launch.is_live
-
-    @property
-    def counters(self) -> SourceCounters:
-        """What happened so far."""
-        return self._counters
-
-    @property
-    def state(self) -> str:
-        """``opening``, ``running``, ``lost`` or ``finished``."""
-        return self._state
-
-    @property
-    def problem(self) -> str:
-        """Why it is lost, or why it finished early."""
-        return self._problem
 
     @property
     def child_pid(self) -> int | None:

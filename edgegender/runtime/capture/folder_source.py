@@ -8,10 +8,11 @@ from pathlib import Path
 
 from edgegender.errors import ImageError
 from edgegender.images import read_image
-from edgegender.runtime.frames import Frame, SourceCounters
+from edgegender.runtime.capture.source_status import SourceStatus
+from edgegender.runtime.frames import Frame
 
 
-class FolderSource:
+class FolderSource(SourceStatus):
     """Photos, one after the other. One that cannot be read is counted and left out.
 
     Args:
@@ -21,40 +22,12 @@ class FolderSource:
     """
 
     def __init__(self, name: str, paths: Sequence[Path], *, is_looped: bool = False) -> None:
-        self._name = name
+        super().__init__(name, is_live=False)
         self._paths = tuple(paths)
         self._is_looped = is_looped
-        self._counters = SourceCounters()
-        self._state = "opening"
-        self._problem = ""
         self._next = 0
         self._num_good = 0  # of this round
         self._first_fault = ""
-
-    @property
-    def name(self) -> str:
-        """What to call it."""
-        return self._name
-
-    @property
-    def is_live(self) -> bool:
-        """Never: photos wait for their reader."""
-        return False
-
-    @property
-    def counters(self) -> SourceCounters:
-        """What happened so far."""
-        return self._counters
-
-    @property
-    def state(self) -> str:
-        """``opening``, ``running`` or ``finished``."""
-        return self._state
-
-    @property
-    def problem(self) -> str:
-        """Why it finished early: not one photo of it could be read."""
-        return self._problem
 
     def read(self, timeout_s: float) -> Frame | None:
         """Returns the next photo that can be read; ``None`` at the end, or where none was found by the deadline."""

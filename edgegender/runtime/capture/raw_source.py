@@ -18,13 +18,14 @@ import numpy as np
 
 from edgegender.entities import UInt8Array
 from edgegender.runtime.capture.options import PIXEL_FORMATS, CaptureOptions
-from edgegender.runtime.frames import Frame, SourceCounters
+from edgegender.runtime.capture.source_status import SourceStatus
+from edgegender.runtime.frames import Frame
 
 _PIPE_BYTES = 1 << 20  # what Linux gives without being root; fewer and larger reads
 _CONVERSIONS = {"bgr24": cv2.COLOR_BGR2RGB, "gray": cv2.COLOR_GRAY2RGB}
 
 
-class RawSource:
+class RawSource(SourceStatus):
     """Frames of one size, one after the other, without anything between them.
 
     Args:
@@ -38,13 +39,10 @@ class RawSource:
     def __init__(
         self, name: str, descriptor: int, *, path: Path | None, size_wh: tuple[int, int], options: CaptureOptions
     ) -> None:
+        super().__init__(name, is_live=False)
         width, height = size_wh
-        self._name = name
         self._path = path
         self._options = options
-        self._counters = SourceCounters()
-        self._state = "opening"
-        self._problem = ""
         channels = PIXEL_FORMATS[options.pixel_format]
         self._raw: UInt8Array = np.empty((height, width, 3) if channels == 3 else (height, width), np.uint8)
         self._image_rgb = self._raw if options.pixel_format == "rgb24" else np.empty((height, width, 3), np.uint8)
@@ -60,31 +58,6 @@ class RawSource:
         self._poll.register(descriptor, select.POLLIN)
         with contextlib.suppress(OSError):  # no pipe, or more than this user may have
             fcntl.fcntl(descriptor, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-
-    @property
-    def name(self) -> str:
-        """What to call it."""
-        return self._name
-
-    @property
-    def is_live(self) -> bool:
-        """Never: the writer waits for the reader."""
-        return False
-
-    @property
-    def counters(self) -> SourceCounters:
-        """What happened so far."""
-        return self._counters
-
-    @property
-    def state(self) -> str:
-        """``opening``, ``running``, ``lost`` or ``finished``."""
-        return self._state
-
-    @property
-    def problem(self) -> str:
-        """Why it is lost, or why it finished early."""
-        return self._problem
 
     def read(self, timeout_s: float) -> Frame | None:
         """Returns the next frame, ``None`` where it is not whole by the deadline."""
