@@ -40,7 +40,7 @@ def play(path: Path) -> tuple[list[UInt8Array], float]:
 def feed(recording: Recording, moment_s: float, image_rgb: UInt8Array) -> None:
     """Sends one frame and lets the encoder take it, as a camera that is slower than the encoder does."""
     send(recording, frame_result(captured_ns=START_NS + round(moment_s * SECOND_NS)), image_rgb)
-    wait_until(lambda: not recording._queue)
+    wait_until(lambda: not recording._queue or recording._is_ending)  # one that has ended takes no more
 
 
 @pytest.fixture
