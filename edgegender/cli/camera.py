@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from edgegender.runtime.frames import FrameSource
 
 _POSITIVE = click.FloatRange(0, min_open=True)
-_STATUS_EVERY_FRAMES = 30
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class _ServiceChoice:
         )
 
 
-_SERVICE_OPTIONS = {"--install-service": False, "--user-service": False, "--dry-run": False}
+_SERVICE_FLAGS = ("--install-service", "--user-service", "--dry-run")
 _SERVICE_VALUES = ("--service-name", "--service-user")
 
 
@@ -59,7 +58,7 @@ def _camera_arguments(words: list[str]) -> list[str]:
     for word in waiting:
         if word in _SERVICE_VALUES:
             next(waiting, None)
-        elif word not in _SERVICE_OPTIONS and word.partition("=")[0] not in _SERVICE_VALUES:
+        elif word not in _SERVICE_FLAGS and word.partition("=")[0] not in _SERVICE_VALUES:
             arguments.append(word)
     # a camera that starts later than the service is waited for; nobody reads a service's standard output
     return [*arguments, *(option for option in ("--wait", "--quiet") if option not in arguments)]
