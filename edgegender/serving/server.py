@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from edgegender.address import format_place, is_loopback, open_socket, parse_address, reachable_host
 from edgegender.errors import MissingDependencyError, OutputError
 from edgegender.runtime.frames import FrameSource
 from edgegender.serving.access import AccessRules, loopback_rules, make_token, require_token
-from edgegender.serving.address import format_place, is_loopback, open_socket, parse_address, reachable_host
 from edgegender.serving.hub import PreviewHub
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def create_preview_server(
     """Returns a server that listens but does not answer yet.
 
     Args:
-        address: See :func:`edgegender.serving.address.parse_address`.
+        address: See :func:`edgegender.address.parse_address`.
         hub: The camera; ``None`` where only photos are answered.
         photos: Answers photos; ``None`` where only the camera is shown.
         token: What a client must know; where it is empty and others than this machine reach the server, one is made.
@@ -216,7 +216,7 @@ def start_preview(
     """Starts a server beside a camera's loop.
 
     Args:
-        address: See :func:`edgegender.serving.address.parse_address`.
+        address: See :func:`edgegender.address.parse_address`.
         source: Where the camera's frames come from; its state and counters are shown.
         photos: Answers photos that are sent; ``None`` where none may be.
         token: See :func:`create_preview_server`.

@@ -17,11 +17,12 @@ _SEND_BUFFER_BYTES = 128 * 1024
 _NOWHERE = ("192.0.2.1", 9)  # TEST-NET-1 (RFC 5737): nothing is sent, the system only looks up the way there
 
 
-def parse_address(address: str) -> tuple[str, int]:
+def parse_address(address: str, *, default_host: str = DEFAULT_HOST) -> tuple[str, int]:
     """Returns (host, port) of an address to listen on.
 
     Args:
-        address: ``:8080`` or ``8080`` (this machine only), ``HOST:8080``, ``[IPV6]:8080``. Port 0 takes a free one.
+        address: ``:8080`` or ``8080``, ``HOST:8080``, ``[IPV6]:8080``. Port 0 takes a free one.
+        default_host: Of a port alone; this machine only where nothing is said.
 
     Raises:
         UsageError: It is none of these.
@@ -36,9 +37,9 @@ def parse_address(address: str) -> tuple[str, int]:
     if not is_host_sound or not is_port_sound:
         raise UsageError(
             f"Expected an address such as :8080 or 0.0.0.0:8080, got {address!r}.",
-            hint=":8080 serves this machine only; 0.0.0.0:8080 serves the network, with a token.",
+            hint=f":8080 listens on {default_host}; 127.0.0.1 serves this machine only, 0.0.0.0:8080 the network.",
         )
-    return (bare_host if colon and bare_host else DEFAULT_HOST), int(port_text)
+    return (bare_host if colon and bare_host else default_host), int(port_text)
 
 
 def _is_ip(host: str) -> bool:

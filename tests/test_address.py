@@ -7,8 +7,8 @@ import socket
 
 import pytest
 
+from edgegender.address import format_place, is_loopback, open_socket, parse_address, reachable_host
 from edgegender.errors import OutputError, UsageError
-from edgegender.serving.address import format_place, is_loopback, open_socket, parse_address, reachable_host
 
 
 @pytest.mark.parametrize(
@@ -26,6 +26,11 @@ from edgegender.serving.address import format_place, is_loopback, open_socket, p
 )
 def test_an_address_is_a_host_and_a_port(text: str, place: tuple[str, int]) -> None:
     assert parse_address(text) == place
+
+
+def test_a_port_alone_is_for_the_network_where_that_is_the_point() -> None:
+    assert parse_address("8081", default_host="0.0.0.0") == ("0.0.0.0", 8081)  # noqa: S104 - nothing is bound here
+    assert parse_address("[::1]:8081", default_host="0.0.0.0") == ("::1", 8081)  # noqa: S104
 
 
 @pytest.mark.parametrize(
