@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
+from edgegender.benchmark.conditions import MAX_OTHER_CORES, MAX_STOLEN_CORES, Conditions, find_causes
 from edgegender.benchmark.machine import Machine, was_throttled
+from edgegender.benchmark.presets import p90_uncertainty
 from edgegender.benchmark.records import BenchmarkWarning, DataRecord, Durations, LatencyRecord
 
 # An idle board stays under 1.2; beyond 1.5 the tail is made by something else than the network.
@@ -29,13 +31,67 @@ def median_drift(latencies_ns: Iterable[int]) -> float:
     return abs(float(np.median(values[half:]) - np.median(values[:half]))) / float(np.median(values))
 
 
-def judge_latency(record: LatencyRecord, machine: Machine, durations: Durations) -> tuple[BenchmarkWarning, ...]:
+def median_gap(parts: Iterable[LatencyRecord]) -> float:
+    """Returns how far the medians of several processes lie apart, as a share of the lowest."""
+    medians = [part.percentile(50).value_ns for part in parts]
+    return max(medians) / max(1, min(medians)) - 1 if medians else 0.0
+
+
+def judge_repeats(
+    parts: Sequence[LatencyRecord], conditions: Sequence[Conditions], machine: Machine
+) -> tuple[BenchmarkWarning, ...]:
+    """Returns the warnings about what several processes measured one after another, and about what ran beside them.
+
+    Args:
+        parts: One a process.
+        conditions: Likewise.
+        machine: What they were measured on.
+    """
+    warnings: list[BenchmarkWarning] = []
+    num_threads = parts[0].num_threads
+    gap = median_gap(parts)
+    if gap > MAX_DRIFT:
+        causes = find_causes(list(conditions), is_virtual_machine=machine.is_virtual_machine)
+        reason = ", ".join(causes) or "no cause shows itself: measure for longer"
+        values = ", ".join(f"{part.percentile(50).value_ns / 1e6:.3g}" for part in parts)
+        text = f"p50 of {len(parts)} processes differs by {100 * gap:.1f} % ({values} ms): {reason}"
+        warnings.append(BenchmarkWarning("repeats", text, num_threads))
+    other = max((part.other_cores or 0.0 for part in conditions), default=0.0)
+    if other > MAX_OTHER_CORES:
+        text = f"other programs kept {other:.1f} of {machine.num_cores} cores busy while it ran"
+        warnings.append(BenchmarkWarning("load", text, num_threads))
+    stolen = max((part.stolen_cores or 0.0 for part in conditions), default=0.0)
+    if stolen > MAX_STOLEN_CORES:
+        text = f"other guests of the host took {100 * stolen:.0f} % of a core while it ran"
+        warnings.append(BenchmarkWarning("steal", text, num_threads))
+    return tuple(warnings)
+
+
+def _judge_length(record: LatencyRecord, durations: Durations, until_share: float | None) -> Iterator[tuple[str, str]]:
+    """Yields (kind, text) of what is to be said about how long it was measured."""
+    runs = record.num_runs
+    if until_share is not None:
+        reached = p90_uncertainty(record.latencies_ns)
+        if reached <= until_share:
+            yield "early_stop", f"ended when p90 was known to {100 * until_share:g} %, after {runs} runs"
+        else:
+            yield "until", f"p90 is known to {100 * reached:.2g} %, not to {100 * until_share:g} %, after {runs} runs"
+    elif runs < durations.min_runs:
+        yield "few_runs", f"only {runs} of {durations.min_runs} runs in {durations.max_seconds:g} s"
+    if record.percentile(99).high_ns is None:
+        yield "few_runs", f"{runs} runs do not bound p99 (368 do)"
+
+
+def judge_latency(
+    record: LatencyRecord, machine: Machine, durations: Durations, *, until_share: float | None = None
+) -> tuple[BenchmarkWarning, ...]:
     """Returns the warnings about one configuration's figures.
 
     Args:
         record: The figures.
         machine: What they were measured on.
         durations: What was asked for.
+        until_share: How well p90 was to be known instead of the least runs and seconds; ``None`` where it was not.
     """
     warnings: list[BenchmarkWarning] = []
 
@@ -45,6 +101,8 @@ def judge_latency(record: LatencyRecord, machine: Machine, durations: Durations)
     if not record.is_output_equal:
         gap = record.max_output_difference
         warn("output", f"the speed run's scores differ from the accuracy run's by {gap:.4f}", is_invalidating=True)
+    if machine.emulator:
+        warn("emulated", f"{machine.emulator} imitates the processor: its times say nothing", is_invalidating=True)
     if was_throttled(record.state_before, record.state_after):
         warn("throttled", "the machine slowed itself down (heat or low voltage)", is_invalidating=True)
     spread = record.percentile(99).value_ns / max(1, record.percentile(50).value_ns)
@@ -53,10 +111,8 @@ def judge_latency(record: LatencyRecord, machine: Machine, durations: Durations)
     drift = median_drift(record.latencies_ns)
     if drift > MAX_DRIFT:
         warn("drift", f"the median of the second half differs from the first half's by {100 * drift:.1f} %")
-    if record.num_runs < durations.min_runs:
-        warn("few_runs", f"only {record.num_runs} of {durations.min_runs} runs in {durations.max_seconds:g} s")
-    if record.percentile(99).high_ns is None:
-        warn("few_runs", f"{record.num_runs} runs do not bound p99 (368 do)")
+    for kind, text in _judge_length(record, durations, until_share):
+        warn(kind, text)
     load = record.state_before.load_average
     if load is not None and load > machine.num_available_cores:
         warn("load", f"load average {load:.2f} on {machine.num_available_cores} cores before it began")

@@ -61,6 +61,7 @@ class Machine:
         operating_system: Name and version.
         kernel: Its release.
         is_virtual_machine: Whether a hypervisor shows itself.
+        emulator: The program that imitates the processor, such as ``qemu-aarch64``; empty on a real one.
     """
 
     cpu_model: str
@@ -72,6 +73,7 @@ class Machine:
     operating_system: str
     kernel: str
     is_virtual_machine: bool
+    emulator: str = ""
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,19 @@ def _is_virtual(root: Path, cpuinfo: str) -> bool:
     return bool(_VIRTUAL_PRODUCTS.search(product))
 
 
+def _emulator(root: Path) -> str:
+    """Returns what runs this process in place of a processor.
+
+    QEMU's user mode shows a program its own name in /proc/self/exe, and leaves the same link of a thread as it is.
+    """
+    try:
+        shown = (root / "proc/self/exe").readlink()
+        real = next(root.glob("proc/self/task/*/exe")).readlink()
+    except (OSError, StopIteration):
+        return ""
+    return "" if real == shown else real.name.removesuffix("-static")
+
+
 def describe_machine(root: Path = _ROOT) -> Machine:
     """Returns what this machine is.
 
@@ -162,8 +177,9 @@ def describe_machine(root: Path = _ROOT) -> Machine:
     if not board:
         found = re.search(r"^Model\s*:\s*(.+)$", cpuinfo, re.MULTILINE)  # Raspberry Pi kernels
         board = found[1].strip() if found else ""
+    emulator = _emulator(root)
     return Machine(
-        cpu_model=_cpu_model(cpuinfo),
+        cpu_model=emulator or _cpu_model(cpuinfo),  # /proc/cpuinfo is the host's
         board=board,
         architecture=platform.machine(),
         num_cores=os.cpu_count() or 1,
@@ -172,6 +188,7 @@ def describe_machine(root: Path = _ROOT) -> Machine:
         operating_system=_operating_system(root),
         kernel=platform.release(),
         is_virtual_machine=_is_virtual(root, cpuinfo),
+        emulator=emulator,
     )
 
 

@@ -22,6 +22,7 @@ class Durations:
         max_seconds: A slow network ends here, with fewer runs and a warning.
         warmup_seconds: Of the runs before, which are kept apart.
         warmup_runs: Likewise; both are reached, unless ``max_seconds`` is.
+        preset: What it is called: ``default``, ``short``, ``quick``, ``publishable``; empty for another choice.
     """
 
     min_seconds: float = 5.0
@@ -29,14 +30,12 @@ class Durations:
     max_seconds: float = 120.0
     warmup_seconds: float = 0.5
     warmup_runs: int = 20
+    preset: str = "default"
 
     def __post_init__(self) -> None:
         is_sound = 0 <= self.min_seconds <= self.max_seconds < 1e6 and self.max_seconds > 0
         if not is_sound or self.min_runs < 1 or self.warmup_seconds < 0 or self.warmup_runs < 0:
             raise UsageError(f"Expected positive runs and seconds, the least below the most, got {self}.")
-
-
-QUICK = Durations(min_seconds=1.0, min_runs=100, max_seconds=30.0, warmup_seconds=0.2, warmup_runs=10)
 
 
 @dataclass(frozen=True)
@@ -55,6 +54,44 @@ class ModelRecord:
     positive_label: str
     threshold: float
     temperature: float
+
+
+@dataclass(frozen=True)
+class EngineRecord:
+    """What ran the network.
+
+    Args:
+        name: ``ai-edge-litert``, ``tflite-runtime``, ``onnxruntime``, ``openvino``, ``keras``, ``litert.js`` or
+            ``benchmark_model``.
+        version: Its version; empty where it does not tell.
+        delegate: What it hands operators to: ``xnnpack``, ``none``, ``reference``, ``gpu``, ``wasm``, ``webgpu``,
+            ``tensorflow``, ``jax``, ``torch``; empty where there is no choice.
+        precision: Of the arithmetic: ``as_stored`` (that of the file), ``float32``, ``float16`` or ``bfloat16``.
+    """
+
+    name: str
+    version: str
+    delegate: str
+    precision: str = "as_stored"
+
+    @property
+    def label(self) -> str:
+        """One word for tables: ``ai-edge-litert+xnnpack``, ``keras+jax bfloat16``."""
+        named = f"{self.name}+{self.delegate}" if self.delegate else self.name
+        return named if self.precision == "as_stored" else f"{named} {self.precision}"
+
+
+@dataclass(frozen=True)
+class ParityRecord:
+    """What the network answers for the golden inputs on this target, by this engine.
+
+    Args:
+        golden_sha256: Of the input bytes: answers compare only where it is the same.
+        scores: The network's own, before the temperature: one row an input, one number a label.
+    """
+
+    golden_sha256: str
+    scores: tuple[tuple[float, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -103,6 +140,7 @@ class LatencyRecord:
 
     Args:
         num_threads: Threads of the interpreter.
+        batch_size: Pictures of one run; latencies are those of the whole run.
         load_time_ns: Reading the file (from the page cache), checking its hashes, building the interpreter.
         first_inference_ns: Writing the input and running the network for the first time.
         warmup_latencies_ns: Raw, of the runs that are in no figure.
@@ -111,7 +149,7 @@ class LatencyRecord:
         mean_ns: Their mean.
         throughput_per_s: Runs a second, one after another: 1e9 / ``mean_ns``.
         peak_memory_bytes: Largest resident memory of the process: Python, edgegender's device side (numpy, OpenCV),
-            runtime and model, without the bank of inputs that the harness holds.
+            runtime and model, without the bank of inputs that the harness holds; ``None`` where it does not tell.
         baseline_memory_bytes: Resident memory before the model was read, likewise.
         num_inputs: Distinct inputs that the runs cycle over.
         is_output_equal: Whether each timed run gave the scores of the accuracy run.
@@ -120,6 +158,7 @@ class LatencyRecord:
         state_after: Of the machine.
         stages: End to end on photo files; empty without photos.
         num_stage_photos: Distinct photos behind ``stages``.
+        joules_per_run: Energy of one run; ``None`` where the machine does not tell.
     """
 
     num_threads: int
@@ -130,8 +169,8 @@ class LatencyRecord:
     percentiles: tuple[Percentile, ...]
     mean_ns: float
     throughput_per_s: float
-    peak_memory_bytes: int
-    baseline_memory_bytes: int
+    peak_memory_bytes: int | None
+    baseline_memory_bytes: int | None
     num_inputs: int
     is_output_equal: bool
     max_output_difference: float
@@ -139,6 +178,8 @@ class LatencyRecord:
     state_after: MachineState
     stages: tuple[StageRecord, ...] = ()
     num_stage_photos: int = 0
+    batch_size: int = 1
+    joules_per_run: float | None = None
 
     @property
     def num_runs(self) -> int:
@@ -173,7 +214,7 @@ class BenchmarkResult:
 
     Args:
         created: UTC, ISO 8601, to the second.
-        target: ``cpu``.
+        target: ``cpu``, ``gpu``, ``ssh``, ``adb`` or ``browser``; no address of a machine.
         command_line: The command and its arguments, files without their folders.
         durations: How long was to be measured.
         versions: Software.
@@ -183,6 +224,8 @@ class BenchmarkResult:
         evaluation: Accuracy, precision, recall, F1 with intervals, on ``data``, by this file, on this target.
         latencies: One entry a number of threads.
         warnings: What to know beside the figures.
+        engine: What ran the network.
+        parity: Its answers for the golden inputs; ``None`` where they were not asked for.
     """
 
     created: str
@@ -196,6 +239,8 @@ class BenchmarkResult:
     evaluation: Evaluation | None
     latencies: tuple[LatencyRecord, ...]
     warnings: tuple[BenchmarkWarning, ...]
+    engine: EngineRecord
+    parity: ParityRecord | None = None
 
     @property
     def is_valid(self) -> bool:

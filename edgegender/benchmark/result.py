@@ -7,9 +7,12 @@ Python's shortest form of a float. It guards against slips and careless edits; i
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import hashlib
+import io
 import json
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
@@ -20,9 +23,11 @@ from edgegender.benchmark.percentiles import PERCENTS
 from edgegender.benchmark.records import BenchmarkResult
 from edgegender.errors import ResultFileError, UsageError
 
-RESULT_SCHEMA = "edgegender.benchmark/1"
+RESULT_SCHEMA = "edgegender.benchmark/2"
 SCHEMA_FILE = Path(__file__).with_name("result.schema.json")
 MAX_RESULT_BYTES = 256 * 1024 * 1024
+RESULT_SUFFIXES = (".json", ".json.gz")
+_GZIP_MAGIC = b"\x1f\x8b"
 _SCHEMA_NAME, _SCHEMA_VERSION = RESULT_SCHEMA.split("/")
 # A JSON string holds no line break, so that only real arrays of whole numbers match.
 _SPREAD_NUMBERS = re.compile(r"\[\n\s*(-?\d+(?:,\n\s*-?\d+)*)\n\s*\]")
@@ -53,16 +58,35 @@ def format_document(document: Mapping[str, object]) -> str:
 
 
 def write_result(path: Path, result: BenchmarkResult) -> None:
-    """Writes a result, whole or not at all.
+    """Writes a result, whole or not at all; compressed where the name ends in ``.gz``.
 
     Raises:
         OutputError: The file cannot be written.
     """
-    files.write_text(path, format_document(result_to_json(result)))
+    content = format_document(result_to_json(result)).encode()
+    if path.name.endswith(".gz"):
+        content = gzip.compress(content, mtime=0)  # the same result gives the same bytes
+    files.write_bytes(path, content)
 
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is no JSON")
+
+
+def _decompress(content: bytes, path: Path) -> bytes:
+    if not content.startswith(_GZIP_MAGIC):
+        return content
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            plain = stream.read(MAX_RESULT_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ResultFileError(
+            f"Expected a whole compressed file, got a damaged one ({path}).",
+            hint="Copy the result again from where it was made.",
+        ) from error
+    if len(plain) > MAX_RESULT_BYTES:
+        raise ResultFileError(f"Expected a result under {MAX_RESULT_BYTES >> 20} MiB, got a larger file ({path}).")
+    return plain
 
 
 def _read_document(path: Path) -> dict[str, object]:
@@ -75,8 +99,9 @@ def _read_document(path: Path) -> dict[str, object]:
             f"Expected a recorded result, got {error.strerror or error} ({path}).",
             hint="Record one with: edgegender benchmark --data faces.csv -o result.json",
         ) from error
+    plain = _decompress(content, path)
     try:
-        document = json.loads(content, parse_constant=_refuse_constant)
+        document = json.loads(plain, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ResultFileError(
             f"Expected JSON, got a damaged or other file ({path}).",
@@ -96,11 +121,38 @@ def _check_schema(document: Mapping[str, object], path: Path) -> None:
             f"Expected a result of schema {RESULT_SCHEMA}, got {got} ({path}).",
             hint="Results are made by: edgegender benchmark -o result.json",
         )
-    if found[1] != _SCHEMA_VERSION:
+    if int(found[1]) > int(_SCHEMA_VERSION) or int(found[1]) < 1:
         raise ResultFileError(
             f"Expected a result of schema {RESULT_SCHEMA}, got {schema} ({path}).",
             hint="A newer edgegender made it: pip install --upgrade edgegender",
         )
+
+
+def upgrade(document: Mapping[str, object]) -> Mapping[str, object]:
+    """Returns a document of an older schema as one of this schema: what it did not say is filled in as it was then.
+
+    Schema 1 knew one engine (the runtime's own, with XNNPACK), one picture a run, and neither energy nor parity.
+    """
+    if document.get("schema") != f"{_SCHEMA_NAME}/1":
+        return document
+    machine, versions, durations = (document.get(name) for name in ("machine", "versions", "durations"))
+    latencies = document.get("latencies")
+    if not (isinstance(machine, dict) and isinstance(versions, dict) and isinstance(durations, dict)):
+        return document  # the decoder says what is missing
+    if not isinstance(latencies, list):
+        return document
+    engine = {"name": versions.get("runtime_name"), "version": versions.get("runtime_version")}
+    return {
+        **document,
+        "engine": {**engine, "delegate": "xnnpack", "precision": "as_stored"},
+        "parity": None,
+        "machine": {**machine, "emulator": ""},
+        "durations": {**durations, "preset": ""},
+        "latencies": [
+            {**record, "batch_size": 1, "joules_per_run": None} if isinstance(record, dict) else record
+            for record in latencies
+        ],
+    }
 
 
 def _require_sound(result: BenchmarkResult) -> None:
@@ -139,7 +191,7 @@ def parse_result(document: Mapping[str, object], *, where: str) -> BenchmarkResu
             hint="The file was edited or damaged: copy it again from where it was made, or measure again.",
         )
     try:
-        result = decode(BenchmarkResult, document)
+        result = decode(BenchmarkResult, upgrade(document))
         _require_sound(result)
         return result
     except (ValueError, UsageError) as error:

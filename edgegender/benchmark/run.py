@@ -1,238 +1,178 @@
-"""One model on this machine: accuracy and latency from the same file in the same run."""
+"""One model on this machine by one engine: accuracy and latency from the same file in the same run."""
 
 from __future__ import annotations
 
 import datetime
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from edgegender.benchmark.judge import judge_data, judge_latency, judge_machine
+from edgegender.benchmark.answers import (
+    NUM_SPEED_INPUTS,
+    Answers,
+    DataSource,
+    Sample,
+    answer_noise,
+    answer_samples,
+)
+from edgegender.benchmark.engine import Engine
+from edgegender.benchmark.engines import DEFAULT_ENGINE, EngineEntry, create_engine, find_engine
+from edgegender.benchmark.golden import answer_golden
+from edgegender.benchmark.judge import judge_data, judge_latency, judge_machine, judge_repeats
 from edgegender.benchmark.machine import describe_machine, describe_versions
 from edgegender.benchmark.measure import (
+    Measured,
     SpeedInputs,
-    StagePhoto,
-    measure_latency,
+    Subject,
+    measure_repeatedly,
     measure_stages,
+    subject_of,
     with_stages,
 )
-from edgegender.benchmark.records import (
-    BenchmarkResult,
-    DataRecord,
-    Durations,
-    LatencyRecord,
-    describe_model,
-)
-from edgegender.entities import FloatArray, UInt8Array
-from edgegender.errors import DataError, UsageError
-from edgegender.metrics import Evaluation, evaluate_scores
+from edgegender.benchmark.presets import DEFAULT, SHORT
+from edgegender.benchmark.records import BenchmarkResult, BenchmarkWarning, Durations, LatencyRecord
+from edgegender.errors import UsageError
 from edgegender.runtime.classifier import Classifier
+from edgegender.runtime.interpreter import default_num_threads
+from edgegender.runtime.model_file import embedded_model_path, read_model
 
-NUM_SPEED_INPUTS = 64  # distinct pictures that the speed run cycles over, and photos of the end-to-end times
-TARGETS = ("cpu",)
-
-
-class Sample(NamedTuple):
-    """One photo as the network sees it.
-
-    Args:
-        image: Raw RGB bytes, shape (S, S, 3), uint8, S the model's input size; ``None`` when the photo gave none.
-        label_index: Of the annotated label among the model's labels.
-        photo_sha256: Of the photo's file; empty takes the hash of ``image``.
-        photo: The file, for the end-to-end times.
-        box_source: Where the face box comes from: ``manifest``, ``none``, or a detector's name.
-        problem: Why there is no image: ``unreadable`` or ``no_face``.
-    """
-
-    image: UInt8Array | None
-    label_index: int
-    photo_sha256: str = ""
-    photo: StagePhoto | None = None
-    box_source: str = "none"
-    problem: str = ""
-
-
-@dataclass(frozen=True)
-class DataSource:
-    """What the samples are called, and how faces are found in photos without a box.
-
-    Args:
-        name: The manifest's file name.
-        split: The split that was chosen.
-        detector: For the end-to-end times of photos without a box.
-        detector_path: Its network.
-    """
-
-    name: str = ""
-    split: str = ""
-    detector: str = "none"
-    detector_path: Path | None = None
-
-
-@dataclass
-class _Gathered:
-    """What the accuracy run leaves; inputs are kept of a bounded number of pictures only."""
-
-    scores: list[FloatArray] = field(default_factory=list)
-    annotated: list[int] = field(default_factory=list)
-    lines: list[str] = field(default_factory=list)
-    box_sources: set[str] = field(default_factory=set)
-    problems: dict[str, int] = field(default_factory=dict)
-    images: list[UInt8Array] = field(default_factory=list)
-    image_scores: list[FloatArray] = field(default_factory=list)
-    image_hashes: set[str] = field(default_factory=set)
-    photos: list[StagePhoto] = field(default_factory=list)
+__all__ = ["NUM_SPEED_INPUTS", "DataSource", "Sample", "benchmark_model", "speed_inputs"]
 
 
 def _no_progress(done: int) -> None:
     del done
 
 
-def _take(sample: Sample, classifier: Classifier, gathered: _Gathered) -> None:
-    labels = classifier.metadata.labels
-    size_px = classifier.metadata.preprocessing.input_size_px
-    image = sample.image
-    if image is None:
-        gathered.problems[sample.problem] = gathered.problems.get(sample.problem, 0) + 1
-        return
-    if image.shape != (size_px, size_px, 3) or image.dtype != np.uint8 or not 0 <= sample.label_index < len(labels):
-        raise DataError(
-            f"Expected uint8 inputs ({size_px}, {size_px}, 3) and labels below {len(labels)}, got {image.dtype} "
-            f"{image.shape} and {sample.label_index}."
-        )
-    image = np.ascontiguousarray(image)
-    scores = classifier.forward(image)
-    gathered.scores.append(scores)
-    gathered.annotated.append(sample.label_index)
-    image_hash = ""
-    if len(gathered.images) < NUM_SPEED_INPUTS or not sample.photo_sha256:
-        image_hash = hashlib.sha256(image.tobytes()).hexdigest()
-    gathered.lines.append(f"{sample.photo_sha256 or image_hash} {labels[sample.label_index]}\n")
-    gathered.box_sources.add(sample.box_source)
-    if len(gathered.images) < NUM_SPEED_INPUTS and image_hash not in gathered.image_hashes:
-        gathered.image_hashes.add(image_hash)
-        gathered.images.append(image)
-        gathered.image_scores.append(scores)
-        if sample.photo is not None:
-            gathered.photos.append(sample.photo)
+def speed_inputs(engine: Engine, answers: Answers) -> SpeedInputs:
+    """Returns what the speed run is fed and must answer: the kept pictures, as many a run as the engine takes.
 
+    The last run is filled up with the first pictures.
 
-def _evaluate(gathered: _Gathered, classifier: Classifier) -> Evaluation:
-    metadata = classifier.metadata
-    return evaluate_scores(
-        classifier.calibrate(np.stack(gathered.scores)),
-        np.asarray(gathered.annotated, np.int64),
-        labels=metadata.labels,
-        positive_label=metadata.positive_label,
-        threshold=metadata.threshold,
+    Args:
+        engine: Of any batch size.
+        answers: With the pictures, and the scores that were given for each of them alone.
+    """
+    size = engine.batch_size
+    places = [place % len(answers.images) for place in range(-(-len(answers.images) // size) * size)]
+    batches = [places[start : start + size] for start in range(0, len(places), size)]
+    return SpeedInputs(
+        np.stack([engine.to_tensor(np.stack([answers.images[place] for place in batch])) for batch in batches]),
+        np.stack([np.stack([answers.image_scores[place] for place in batch]) for batch in batches]),
     )
 
 
-def _describe_data(gathered: _Gathered, source: DataSource) -> DataRecord:
-    return DataRecord(
-        name=source.name,
-        sha256=hashlib.sha256("".join(sorted(gathered.lines)).encode()).hexdigest(),
-        split=source.split,
-        detector="+".join(sorted(gathered.box_sources)),
-        num_photos=len(gathered.scores),
-        num_no_face=gathered.problems.get("no_face", 0),
-        num_unreadable=gathered.problems.get("unreadable", 0),
+@dataclass(frozen=True)
+class _Plan:
+    """How each configuration is measured."""
+
+    subject: Subject
+    entry: EngineEntry
+    durations: Durations
+    until_share: float | None
+    source: DataSource
+
+
+def _measure(engine: Engine, answers: Answers, plan: _Plan, num_threads: int) -> Measured:
+    return measure_repeatedly(
+        plan.subject,
+        speed_inputs(engine, answers),
+        num_threads=num_threads,
+        durations=plan.durations,
+        until_share=plan.until_share,
+        entry=plan.entry,
+        engine=engine.record,
     )
 
 
-def _noise(classifier: Classifier) -> _Gathered:
-    """Inputs for a run without photos: a network takes as long for noise as for faces."""
-    size_px = classifier.metadata.preprocessing.input_size_px
-    gathered = _Gathered()
-    random = np.random.default_rng(0)
-    for _ in range(NUM_SPEED_INPUTS):
-        image = random.integers(0, 256, (size_px, size_px, 3), dtype=np.uint8)
-        gathered.images.append(image)
-        gathered.image_scores.append(classifier.forward(image))
-    return gathered
-
-
-def _measure(
-    classifier: Classifier, gathered: _Gathered, source: DataSource, num_threads: int, durations: Durations
-) -> LatencyRecord:
-    tensors = np.concatenate([classifier.interpreter.to_tensor(image)[np.newaxis] for image in gathered.images])
-    inputs = SpeedInputs(tensors, np.stack(gathered.image_scores))
-    record = measure_latency(classifier.file, inputs, num_threads=num_threads, durations=durations)
-    if not gathered.photos:
+def _with_stages(record: LatencyRecord, answers: Answers, plan: _Plan) -> LatencyRecord:
+    if not answers.photos:
         return record
     stages = measure_stages(
-        classifier.file,
-        gathered.photos,
-        num_threads=num_threads,
-        detector=source.detector,
-        detector_path=source.detector_path,
-        min_seconds=min(2.0, durations.min_seconds),
+        plan.subject,
+        answers.photos,
+        num_threads=record.num_threads,
+        detector=plan.source.detector,
+        detector_path=plan.source.detector_path,
+        min_seconds=min(2.0, plan.durations.min_seconds),
+        entry=plan.entry,
     )
-    return with_stages(record, stages, len(gathered.photos))
+    return with_stages(record, stages, len(answers.photos))
+
+
+def _find_subject(model: Path | Classifier | Subject | None) -> Subject:
+    if isinstance(model, Subject):
+        return model
+    return subject_of(model.file if isinstance(model, Classifier) else read_model(model or embedded_model_path()))
+
+
+def _require_threads(threads: Sequence[int]) -> None:
+    if not threads or len(set(threads)) != len(threads) or min(threads) < 1:
+        raise UsageError(
+            f"Expected different numbers of threads from 1 on, got {', '.join(map(str, threads)) or 'none'}."
+        )
 
 
 def benchmark_model(
-    model: Path | Classifier | None,
+    model: Path | Classifier | Subject | None,
     samples: Iterable[Sample] | None,
     *,
     threads: Sequence[int],
     durations: Durations | None = None,
+    until_share: float | None = None,
+    engine: str | EngineEntry = DEFAULT_ENGINE,
     source: DataSource | None = None,
     command_line: Sequence[str] = (),
     on_sample: Callable[[int], None] = _no_progress,
     on_configuration: Callable[[int], None] = _no_progress,
 ) -> BenchmarkResult:
-    """Returns accuracy and latency of one model file on this machine's CPU.
+    """Returns accuracy and latency of one model file on this machine's CPU, by one engine.
 
-    First every sample is answered by this process; then, for each number of threads, a fresh process measures the
-    latency on the first 64 distinct inputs and compares its scores with those answers.
+    First this process answers every sample and the golden inputs by the engine; then, for each number of threads, fresh
+    processes measure the latency on the first 64 distinct inputs and compare their scores with those answers.
 
     Args:
-        model: A ``.tflite`` made by edgegender, or a classifier that has loaded it; ``None`` takes the embedded one.
+        model: A ``.tflite`` made by edgegender, a classifier that has loaded it, or another file with what is to be
+            recorded about it; ``None`` takes the embedded one.
         samples: Photos as network inputs with their labels, read once; ``None`` measures latency on noise only.
         threads: Numbers of threads, each measured by itself.
-        durations: How long to measure.
+        durations: How long to measure; an engine that is made for exact answers is measured for a second.
+        until_share: Ends each measurement when p90 is known this well.
+        engine: What runs the network: a name of :func:`edgegender.benchmark.engines.engine_names`, or its entry.
         source: What the samples are called.
         command_line: What to record as the command; without folders and user names.
         on_sample: Called with the number of samples done.
         on_configuration: Called with each number of threads before it is measured.
 
     Raises:
-        UsageError: No number of threads, or one that makes no sense.
+        UsageError: No number of threads, or one that makes no sense; an unknown engine.
         DataError: No sample has an image, or one has another shape than the model's input.
         ModelFileError: The model is missing, damaged, altered, or was replaced meanwhile.
         MeasurementError: A measuring process died.
+        MissingDependencyError: The engine is not installed.
     """
-    if not threads or len(set(threads)) != len(threads) or min(threads) < 1:
-        raise UsageError(
-            f"Expected different numbers of threads from 1 on, got {', '.join(map(str, threads)) or 'none'}."
-        )
-    durations, source = durations or Durations(), source or DataSource()
-    classifier = model if isinstance(model, Classifier) else Classifier(model)
-    machine = describe_machine()
-    data, evaluation = None, None
+    _require_threads(threads)
+    entry = find_engine(engine) if isinstance(engine, str) else engine
+    durations = SHORT if entry.is_parity_only else durations or DEFAULT
+    plan = _Plan(_find_subject(model), entry, durations, until_share, source or DataSource())
+    record, machine = plan.subject.record, describe_machine()
+    loaded = create_engine(entry, plan.subject.path, num_threads=default_num_threads())
+    data, evaluation, warnings = None, None, list[BenchmarkWarning]()
     if samples is None:
-        gathered = _noise(classifier)
+        answers = answer_noise(loaded, record)
     else:
-        gathered = _Gathered()
-        for done, sample in enumerate(samples, start=1):
-            _take(sample, classifier, gathered)
-            on_sample(done)
-        if not gathered.scores:
-            found = ", ".join(f"{count} {problem}" for problem, count in gathered.problems.items()) or "none"
-            raise DataError(f"Expected photos to answer, got {found}.", hint="Look at the photos and the detector.")
-        data, evaluation = _describe_data(gathered, source), _evaluate(gathered, classifier)
-    records = []
+        answers = answer_samples(loaded, record, samples, on_sample=on_sample)
+        data, evaluation = answers.describe_data(plan.source), answers.evaluate()
+        warnings += judge_data(data)
+    parity = answer_golden(loaded)
+    latencies = []
     for num_threads in threads:
         on_configuration(num_threads)
-        records.append(_measure(classifier, gathered, source, num_threads, durations))
-    warnings = [*judge_machine(machine, records), *(judge_data(data) if data else ())]
-    for record in records:
-        warnings += judge_latency(record, machine, durations)
+        measured = _measure(loaded, answers, plan, num_threads)
+        latencies.append(_with_stages(measured.record, answers, plan))
+        warnings += judge_latency(measured.record, machine, durations, until_share=until_share)
+        warnings += judge_repeats(measured.parts, measured.conditions, machine)
     return BenchmarkResult(
         created=datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         target="cpu",
@@ -240,9 +180,11 @@ def benchmark_model(
         durations=durations,
         versions=describe_versions(),
         machine=machine,
-        model=describe_model(classifier.file),
+        model=record,
         data=data,
         evaluation=evaluation,
-        latencies=tuple(records),
-        warnings=tuple(warnings),
+        latencies=tuple(latencies),
+        warnings=(*judge_machine(machine, latencies), *warnings),
+        engine=loaded.record,
+        parity=parity,
     )

@@ -13,8 +13,10 @@ from edgegender.benchmark.records import (
     BenchmarkWarning,
     DataRecord,
     Durations,
+    EngineRecord,
     LatencyRecord,
     ModelRecord,
+    ParityRecord,
     StageRecord,
 )
 from edgegender.metrics import evaluate_scores
@@ -39,6 +41,7 @@ PI = Machine(
     is_virtual_machine=False,
 )
 VERSIONS = Versions("0.1.0", "3.11.2", "ai-edge-litert", "2.3.0", "4.14.0.94", "2.4.6")
+ENGINE = EngineRecord("ai-edge-litert", "2.3.0", "xnnpack")
 MODEL = ModelRecord(
     name="edge",
     file_name="edge.tflite",
@@ -105,6 +108,8 @@ def example_result() -> BenchmarkResult:
         evaluation=evaluation,
         latencies=(latency_record(), latency_record(num_threads=4, around_ns=4_000_000)),
         warnings=(BenchmarkWarning("spread", "p99 is 1.60 times p50", 4),),
+        engine=ENGINE,
+        parity=ParityRecord("ef" * 32, ((0.25, 0.75), (0.9, 0.1))),
     )
 
 

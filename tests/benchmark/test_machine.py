@@ -108,6 +108,22 @@ def test_each_sign_of_a_virtual_machine_counts(tmp_path, name, text):
     assert describe_machine(tmp_path).is_virtual_machine
 
 
+@pytest.mark.parametrize(
+    ("real", "emulator"), [("/usr/bin/qemu-aarch64-static", "qemu-aarch64"), ("/usr/bin/python3.11", "")]
+)
+def test_an_emulator_shows_itself_in_the_link_of_a_thread(tmp_path, real, emulator):
+    write(tmp_path, "proc/cpuinfo", X86_CPUINFO)
+    (tmp_path / "proc/self/task/7").mkdir(parents=True)
+    (tmp_path / "proc/self/exe").symlink_to("/usr/bin/python3.11")
+    (tmp_path / "proc/self/task/7/exe").symlink_to(real)
+    found = describe_machine(tmp_path)
+    assert (found.emulator, found.cpu_model) == (emulator, emulator or "AMD EPYC 9R14")
+
+
+def test_this_machine_is_no_emulator():
+    assert describe_machine().emulator == ""
+
+
 def test_a_machine_without_any_of_the_files_is_described_all_the_same(tmp_path):
     found = describe_machine(tmp_path)
     assert (found.board, found.memory_bytes, found.is_virtual_machine) == ("", None, False)

@@ -14,10 +14,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgegender.benchmark import measure
-from edgegender.benchmark.measure import SpeedInputs, StagePhoto, measure_latency, measure_stages, run_worker
+from edgegender.benchmark import measure, worker_process
+from edgegender.benchmark.engines import create_engine, entry_to_job, find_engine
+from edgegender.benchmark.measure import (
+    SpeedInputs,
+    StagePhoto,
+    measure_latency,
+    measure_stages,
+)
 from edgegender.benchmark.records import Durations
 from edgegender.benchmark.worker import time_runs
+from edgegender.benchmark.worker_process import run_worker
 from edgegender.entities import FaceBox, QuantizationScheme
 from edgegender.errors import MeasurementError, ModelFileError, UsageError
 from edgegender.memory import memory_bytes
@@ -117,11 +124,14 @@ def test_the_parent_sleeps_while_it_measures(tiny):
     inputs, file = speed_inputs(tiny), read_model(tiny)
     job = {
         "kind": "speed",
+        "engine": entry_to_job(find_engine("litert")),
         "model": str(tiny),
         "num_threads": 1,
+        "batch_size": 1,
+        "until_share": None,
         "inputs_dtype": inputs.tensors.dtype.str,
         "inputs_shape": inputs.tensors.shape,
-        "scores_shape": inputs.scores.shape,
+        "scores_shape": inputs.scores[:, np.newaxis].shape,
         "min_seconds": 2.0,
         "min_runs": 1,
         "max_seconds": 2.0,
@@ -137,9 +147,9 @@ def test_the_parent_sleeps_while_it_measures(tiny):
 
 
 def test_a_timed_run_costs_little_more_than_the_bare_network(tiny):
-    interpreter = Classifier(tiny, num_threads=1).interpreter
+    engine = create_engine("litert", tiny, num_threads=1)
     inputs = speed_inputs(tiny)
-    native, index = interpreter._native, interpreter._input_index
+    native, index = engine._native, engine._input_index
     tensor = inputs.tensors[0]
     bare = []
     for _ in range(400):
@@ -149,7 +159,7 @@ def test_a_timed_run_costs_little_more_than_the_bare_network(tiny):
             native.invoke()
         bare.append((time.perf_counter_ns() - begin) / 10)
     latencies, _ = time_runs(
-        interpreter, list(inputs.tensors), inputs.scores, min_seconds=0, min_runs=4000, max_seconds=20
+        engine, list(inputs.tensors), inputs.scores[:, np.newaxis], min_seconds=0, min_runs=4000, max_seconds=20
     )
     # 0.2 µs here: two readings of the clock and one Python call; 5 µs leaves room for a slow or busy machine and is
     # 1 % of the 0.5 ms network that the harness must not slow down
@@ -160,8 +170,8 @@ def test_garbage_collection_is_on_again_after_the_runs(tiny):
     import gc
 
     inputs = speed_inputs(tiny)
-    interpreter = Classifier(tiny, num_threads=1).interpreter
-    time_runs(interpreter, list(inputs.tensors), inputs.scores, min_seconds=0, min_runs=1, max_seconds=1)
+    engine = create_engine("litert", tiny, num_threads=1)
+    time_runs(engine, list(inputs.tensors), inputs.scores[:, np.newaxis], min_seconds=0, min_runs=1, max_seconds=1)
     assert gc.isenabled()
 
 
@@ -210,7 +220,7 @@ def test_a_model_that_is_gone_or_damaged_is_refused_as_everywhere(tmp_path):
     ],
 )
 def test_a_process_that_dies_is_one_clear_error(tiny, monkeypatch, code, message, hint):
-    monkeypatch.setattr(measure, "_BOOT", code)
+    monkeypatch.setattr(worker_process, "_BOOT", code)
     with pytest.raises(MeasurementError, match=f"Expected the measuring process to finish, {message}") as caught:
         measure_latency(read_model(tiny), speed_inputs(tiny), num_threads=1, durations=SHORT)
     assert hint in caught.value.hint
@@ -218,7 +228,7 @@ def test_a_process_that_dies_is_one_clear_error(tiny, monkeypatch, code, message
 
 
 def test_a_process_that_cannot_start_is_one_clear_error(tiny, monkeypatch):
-    monkeypatch.setattr(measure.sys, "executable", "/no/python")
+    monkeypatch.setattr(worker_process.sys, "executable", "/no/python")
     with pytest.raises(MeasurementError, match="Expected to start a measuring process, got No such file"):
         measure_latency(read_model(tiny), speed_inputs(tiny), num_threads=1, durations=SHORT)
 
@@ -231,7 +241,7 @@ def test_no_pipe_is_left_open(tiny):
     before = count_open_files()
     measure_latency(read_model(tiny), speed_inputs(tiny), num_threads=1, durations=SHORT)
     with pytest.raises(ModelFileError):
-        run_worker({"kind": "stages", "model": "none", "num_threads": 1, "detector": "none", "photos": []}, what="test")
+        run_worker({"kind": "stages", "engine": None, "model": "none", "num_threads": 1}, what="test")
     assert count_open_files() == before
 
 
@@ -310,6 +320,16 @@ def test_the_measuring_process_ends_with_its_parent(tiny, number):
 # end to end
 
 
+def test_another_engine_takes_photos_to_the_end_too(tiny, photos):
+    stages = measure_stages(
+        *(read_model(tiny), [StagePhoto(photo) for photo in photos]),
+        num_threads=1,
+        min_seconds=0.0,
+        entry=find_engine("litert-no-xnnpack"),
+    )
+    assert [stage.name for stage in stages] == ["decode", "preprocess", "invoke", "post", "total"]
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
@@ -365,7 +385,7 @@ def test_a_job_that_was_cut_short_is_not_measured():
     head = json.dumps({"kind": "speed", "payload_bytes": 100}).encode() + b"\n"
     lifeline, held = os.pipe()
     done = subprocess.run(
-        [sys.executable, "-c", measure._BOOT, str(lifeline), "\n".join(sys.path)],
+        [sys.executable, "-c", worker_process._BOOT, str(lifeline), "\n".join(sys.path)],
         input=head + b"x" * 99,
         capture_output=True,
         pass_fds=(lifeline,),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import gzip
 import json
 import socket
 from dataclasses import fields, is_dataclass, replace
@@ -13,7 +14,7 @@ import jsonschema
 import pytest
 
 from edgegender.benchmark import result as result_module
-from edgegender.benchmark.records import BenchmarkResult, Durations
+from edgegender.benchmark.records import BenchmarkResult, Durations, EngineRecord
 from edgegender.benchmark.result import (
     RESULT_SCHEMA,
     SCHEMA_FILE,
@@ -44,6 +45,31 @@ def file(tmp_path):
 
 def test_a_result_comes_back_as_it_was_written(file):
     assert read_result(file) == example_result()
+
+
+def test_a_compressed_result_is_the_same_result_in_the_same_bytes_each_time(tmp_path):
+    for name in ("a.json.gz", "b.json.gz"):
+        write_result(tmp_path / name, example_result())
+    content = (tmp_path / "a.json.gz").read_bytes()
+    assert content == (tmp_path / "b.json.gz").read_bytes()
+    assert json.loads(gzip.decompress(content)) == result_to_json(example_result())
+    assert read_result(tmp_path / "a.json.gz") == example_result()
+
+
+def test_a_compressed_result_that_was_cut_off_or_altered_is_refused(tmp_path):
+    write_result(tmp_path / "r.json.gz", example_result())
+    content = (tmp_path / "r.json.gz").read_bytes()
+    for damaged in (content[:-30], content[:20] + b"\xff" * 8 + content[28:]):
+        (tmp_path / "r.json.gz").write_bytes(damaged)
+        with pytest.raises(ResultFileError, match="Expected a whole compressed file, got a damaged one"):
+            read_result(tmp_path / "r.json.gz")
+
+
+def test_a_compressed_bomb_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(result_module, "MAX_RESULT_BYTES", 1 << 20)
+    (tmp_path / "r.json.gz").write_bytes(gzip.compress(b" " * (3 << 20)))
+    with pytest.raises(ResultFileError, match="Expected a result under 1 MiB, got a larger file"):
+        read_result(tmp_path / "r.json.gz")
 
 
 def test_a_result_without_accuracy_comes_back_too(tmp_path):
@@ -137,8 +163,8 @@ def test_a_removed_latency_is_noticed():
         (b"{}", "got other JSON"),
         (b'{"schema": 1}', "got a document of schema 1"),
         (b'{"schema": "edgegender.evaluation/1"}', "got a document of schema 'edgegender.evaluation/1'"),
-        (b'{"schema": "edgegender.benchmark/2"}', "got edgegender.benchmark/2"),
-        (b'{"schema": "edgegender.benchmark/1"}', "result_sha256"),
+        (b'{"schema": "edgegender.benchmark/3"}', "got edgegender.benchmark/3"),
+        (b'{"schema": "edgegender.benchmark/2"}', "result_sha256"),
         (b'{"schema": "edgegender.benchmark/1", "x": 1e999}', "Expected finite numbers"),
     ],
 )
@@ -152,7 +178,7 @@ def test_other_files_are_refused(tmp_path, content, message):
 
 
 def test_a_newer_schema_says_what_to_do(tmp_path):
-    (tmp_path / "r.json").write_text('{"schema": "edgegender.benchmark/2"}')
+    (tmp_path / "r.json").write_text('{"schema": "edgegender.benchmark/3"}')
     with pytest.raises(ResultFileError, match="Expected a result of schema") as caught:
         read_result(tmp_path / "r.json")
     assert "--upgrade" in caught.value.hint
@@ -232,3 +258,28 @@ def test_warnings_of_one_configuration_include_those_of_all():
     assert result.is_valid
     with pytest.raises(KeyError):
         result.latencies[0].percentile(42)
+
+
+def test_a_result_of_the_first_schema_is_read_as_it_was_meant():
+    (recorded,) = (Path(__file__).parents[2] / "benchmarks").glob("2026-11-22-*-full_integer.json")
+    result = read_result(recorded)
+    assert json.loads(recorded.read_text())["schema"] == "edgegender.benchmark/1"
+    assert result.engine == EngineRecord("ai-edge-litert", "2.3.0", "xnnpack", "as_stored")
+    assert {record.batch_size for record in result.latencies} == {1}
+    assert result.parity is None
+
+
+@pytest.mark.parametrize("missing", ["versions", "durations", "latencies"])
+def test_a_result_of_the_first_schema_that_lacks_a_part_is_refused(missing):
+    document = result_to_json(example_result())
+    document["schema"] = "edgegender.benchmark/1"
+    del document[missing]
+    document["result_sha256"] = compute_result_sha256(document)
+    with pytest.raises(ResultFileError, match=r"Expected a sound result, got .* is missing"):
+        parse_result(document, where="r.json")
+
+
+def test_an_engine_has_one_word_for_tables():
+    assert EngineRecord("ai-edge-litert", "2.3.0", "xnnpack").label == "ai-edge-litert+xnnpack"
+    assert EngineRecord("keras", "3", "jax", "bfloat16").label == "keras+jax bfloat16"
+    assert EngineRecord("onnxruntime", "1", "").label == "onnxruntime"

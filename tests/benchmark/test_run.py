@@ -10,13 +10,20 @@ import numpy as np
 import pytest
 
 from edgegender.benchmark import run
-from edgegender.benchmark.measure import StagePhoto
+from edgegender.benchmark.answers import answer_samples
+from edgegender.benchmark.conditions import Conditions
+from edgegender.benchmark.engines import create_engine
+from edgegender.benchmark.golden import golden_images
+from edgegender.benchmark.measure import Measured, StagePhoto, Subject, subject_of
+from edgegender.benchmark.presets import PUBLISHABLE
+from edgegender.benchmark.presets import SHORT as SHORT_PRESET
 from edgegender.benchmark.records import Durations
-from edgegender.benchmark.run import NUM_SPEED_INPUTS, DataSource, Sample, benchmark_model
+from edgegender.benchmark.run import NUM_SPEED_INPUTS, DataSource, Sample, benchmark_model, speed_inputs
 from edgegender.entities import QuantizationScheme
 from edgegender.errors import DataError, MeasurementError, ModelFileError, UsageError
 from edgegender.metrics import evaluate_scores
 from edgegender.runtime.classifier import Classifier
+from edgegender.runtime.model_file import embedded_model_path
 from tests.benchmark.examples import latency_record
 from tests.pictures import write_photo
 from tests.tiny_model import build_tiny_model, grey_picture
@@ -36,12 +43,16 @@ def no_measuring(monkeypatch):
     """Answers instead of measuring, and keeps what it was asked."""
     asked = []
 
-    def measure(file, inputs, *, num_threads, durations):
-        asked.append((file, inputs, num_threads, durations))
-        return latency_record(num_threads=num_threads)
+    def measure(subject, inputs, *, num_threads, durations, **_):
+        asked.append((subject, inputs, num_threads, durations))
+        return measured(latency_record(num_threads=num_threads))
 
-    monkeypatch.setattr(run, "measure_latency", measure)
+    monkeypatch.setattr(run, "measure_repeatedly", measure)
     return asked
+
+
+def measured(record):
+    return Measured(record, (record,), (Conditions(0.0, 0.0, record.state_before, record.state_after),))
 
 
 def samples(count=40, seed=0):
@@ -104,7 +115,7 @@ def test_a_model_without_a_name_takes_that_of_its_file(tmp_path, no_measuring):
 def test_a_loaded_classifier_is_measured_as_it_is(tiny, no_measuring):
     classifier = Classifier(tiny)
     benchmark_model(classifier, None, threads=[1])
-    assert no_measuring[0][0] is classifier.file
+    assert (no_measuring[0][0].path, no_measuring[0][0].record.sha256) == (tiny, classifier.file.sha256)
 
 
 def test_without_photos_only_latency_is_measured_on_noise(tiny, no_measuring):
@@ -123,7 +134,7 @@ def test_the_speed_run_cycles_over_at_most_64_distinct_pictures_and_their_scores
     assert len({tensor.tobytes() for tensor in inputs.tensors}) == NUM_SPEED_INPUTS
     classifier = Classifier(tiny)
     wanted = np.stack([classifier.forward(tensor[0]) for tensor in inputs.tensors])
-    assert np.array_equal(inputs.scores, wanted)
+    assert np.array_equal(inputs.scores[:, 0], wanted)
 
 
 def test_float_networks_get_float_tensors(tmp_path, no_measuring):
@@ -194,9 +205,9 @@ def test_the_origin_of_the_face_boxes_is_recorded(tiny, no_measuring):
 
 def test_warnings_of_machine_data_and_configurations_stand_in_the_result(tiny, monkeypatch):
     def measure(*_, num_threads, **__):
-        return replace(latency_record(num_threads=num_threads), is_output_equal=num_threads == 1)
+        return measured(replace(latency_record(num_threads=num_threads), is_output_equal=num_threads == 1))
 
-    monkeypatch.setattr(run, "measure_latency", measure)
+    monkeypatch.setattr(run, "measure_repeatedly", measure)
     result = benchmark_model(tiny, samples(5), threads=[1, 2])
     found = {(warning.kind, warning.num_threads) for warning in result.warnings}
     assert {("few_photos", None), ("output", 2)} <= found
@@ -238,6 +249,45 @@ def test_a_missing_model_is_refused(tmp_path):
 
 
 def test_a_process_that_dies_ends_the_run(tiny, monkeypatch):
-    monkeypatch.setattr("edgegender.benchmark.measure._BOOT", "import os; os.kill(os.getpid(), 9)")
+    monkeypatch.setattr("edgegender.benchmark.worker_process._BOOT", "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(MeasurementError, match="got SIGKILL"):
         benchmark_model(tiny, samples(3), threads=[1])
+
+
+# engines
+
+
+def test_accuracy_speed_and_golden_answers_come_from_the_engine_that_was_asked_for(tiny):
+    result = benchmark_model(tiny, samples(4), threads=[1], durations=SHORT, engine="litert-no-xnnpack")
+    assert (result.engine.delegate, result.evaluation.num_photos) == ("none", 4)
+    assert result.latencies[0].is_output_equal
+    assert len(result.parity.scores) == 64
+
+
+def test_reference_kernels_are_measured_for_a_second_only(tiny, no_measuring):
+    result = benchmark_model(tiny, None, threads=[1], durations=PUBLISHABLE, engine="litert-reference")
+    assert result.durations == SHORT_PRESET
+    assert no_measuring[0][3] == SHORT_PRESET
+
+
+def test_an_unknown_engine_is_refused(tiny):
+    with pytest.raises(UsageError, match="Expected an engine of"):
+        benchmark_model(tiny, None, threads=[1], engine="warp")
+
+
+def test_a_network_of_others_is_measured_by_what_is_said_about_it(tiny, no_measuring):
+    record = replace(subject_of(Classifier(tiny).file).record, name="rival", threshold=0.9)
+    result = benchmark_model(Subject(tiny, record), samples(5), threads=[1])
+    assert (result.model.name, result.evaluation.threshold) == ("rival", 0.9)
+    assert len(no_measuring) == 1
+
+
+def test_batches_are_filled_up_with_the_first_pictures():
+    path = embedded_model_path()
+    record = subject_of(Classifier(path).file).record
+    single, batch = (create_engine("litert", path, num_threads=1, batch_size=size) for size in (1, 4))
+    images = golden_images(record.input_size_px)[:6]
+    answers = answer_samples(single, record, [Sample(image, 0) for image in images], on_sample=lambda _: None)
+    inputs = speed_inputs(batch, answers)
+    assert (inputs.tensors.shape[:2], inputs.scores.shape) == ((2, 4), (2, 4, 2))
+    assert np.array_equal(np.concatenate(inputs.tensors), batch.to_tensor(images[[0, 1, 2, 3, 4, 5, 0, 1]]))
