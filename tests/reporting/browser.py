@@ -5,10 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+_QUIET = (
+    "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync",
+)  # fmt: skip
 TIMEOUT_S = 120  # a hang is a failure, a busy machine is none
 
 
@@ -18,6 +28,18 @@ def find_chromium() -> str:
     if found is None:
         pytest.skip("no Chromium: install it with apt-get install chromium")
     return found
+
+
+@contextmanager
+def launched_browser() -> Iterator[Browser]:
+    """Starts the browser for playwright, and ends it; skips the test where one of them is missing."""
+    program = find_chromium()
+    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium has none for the superuser
+    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: it comes with the [dev] extra")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=[*_QUIET, *sandbox])
+        yield browser
+        browser.close()
 
 
 def open_page(page: Path, *, profile: Path) -> tuple[str, list[str]]:

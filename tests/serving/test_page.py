@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +13,7 @@ from edgegender import images
 from edgegender.serving.access import AccessRules
 from edgegender.serving.hub import PreviewHub
 from edgegender.serving.server import PreviewServer
-from tests.reporting.browser import find_chromium
+from tests.reporting.browser import launched_browser
 from tests.serving.running import DEADLINE_S, Film, ToldSource, serving, write_photo_of_people
 
 if TYPE_CHECKING:
@@ -22,10 +21,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.browser
 PHONE, DESKTOP = (390, 844), (1280, 800)
-_OPTIONS = [
-    "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
 _TIMEOUT_MS = 1000 * DEADLINE_S
 # WCAG 2.2, 1.4.3: the contrast of each text with the nearest ground behind it that is painted
 _CONTRASTS = """() => {
@@ -51,13 +46,8 @@ _CONTRASTS = """() => {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = find_chromium()
-    sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []  # Chromium has none for the superuser
-    sync_api = pytest.importorskip("playwright.sync_api", reason="no playwright: it comes with the [dev] extra")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=[*_OPTIONS, *sandbox])
+    with launched_browser() as started:
         yield started
-        started.close()
 
 
 class Visit:
