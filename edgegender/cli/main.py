@@ -30,6 +30,7 @@ _COMMANDS = {
     "serve": ("edgegender.cli.serve", "Answer photos over HTTP, with a page to try it."),
     "benchmark": ("edgegender.cli.benchmark", "Accuracy, F1 and latency on a target."),
     "report": ("edgegender.cli.report", "Tables from recorded benchmark results."),
+    "compare": ("edgegender.cli.compare", "What differs between two results by more than chance."),
     "models": ("edgegender.cli.models", "The embedded model, and the files that can be pulled."),
     "doctor": ("edgegender.cli.doctor", "What is wrong with this machine, and the fix."),
     "demo": ("edgegender.cli.demo", "The whole way in one go, on drawn faces or on your photos."),
