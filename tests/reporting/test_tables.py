@@ -10,14 +10,16 @@ import pytest
 
 from edgegender.errors import UsageError
 from edgegender.metrics import Interval
+from edgegender.reporting.csv_table import render_csv
 from edgegender.reporting.tables import (
     LatencyFigure,
+    ParityFigure,
     TableRow,
     clean_text,
     format_megabytes,
     format_ms,
     is_other_data,
-    render_csv,
+    order_rows,
     render_markdown,
 )
 
@@ -54,7 +56,10 @@ ROW = TableRow(
     edgegender_version="0.1.0",
     source="pi5.json",
     warnings=("p99 is 1.60 times p50",),
+    engine="ai-edge-litert+xnnpack",
+    engine_version="2.3.0",
 )
+PARITY = ParityFigure(0.00390625, 1, 64, "ai-edge-litert+reference on Raspberry Pi 5", "reference.json")
 UNMEASURED = replace(ROW, accuracy=None, f1=None, num_photos=0, data_sha256="", data_about="", warnings=())
 
 
@@ -77,6 +82,8 @@ def test_a_row_holds_every_figure_in_its_unit():
         "size MB": "2.71",
         "accuracy %": "97.50 [95.47, 98.63]",
         "F1 %": "97.47 [95.80, 98.95]",
+        "target": "cpu",
+        "engine": "ai-edge-litert+xnnpack",
         "threads": "1",
         "p50 ms": "9.00",
         "p90 ms": "9.08",
@@ -185,3 +192,64 @@ def test_megabytes_are_millions(size, text):
 def test_a_slow_network_keeps_its_decimals():
     (row,) = table(render_markdown([replace(ROW, throughput_per_s=0.43)]))
     assert row["runs/s"] == "0.43"
+
+
+def test_batch_energy_and_parity_have_columns_where_a_row_has_them_only():
+    plain = table(render_markdown([ROW]))[0]
+    assert {"batch", "mJ/run", "score difference", "flips"}.isdisjoint(plain)
+    rows = table(render_markdown([replace(ROW, batch_size=8, joules_per_run=0.01234, parity=PARITY), ROW]))
+    assert [rows[0][name] for name in ("batch", "mJ/run", "score difference", "flips")] == [
+        "8",
+        "12.3",
+        "0.0039",
+        "1 of 64",
+    ]
+    assert [rows[1][name] for name in ("batch", "mJ/run", "score difference", "flips")] == ["1", "–", "–", "–"]
+
+
+def test_a_batch_changes_what_a_latency_is_of():
+    assert "that of one picture:" in render_markdown([ROW])
+    assert "that of one run over a batch of pictures:" in render_markdown([replace(ROW, batch_size=8)])
+
+
+def test_the_reference_is_called_so_and_a_note_says_which_it_is():
+    text = render_markdown([replace(ROW, parity=replace(PARITY, is_reference=True)), replace(ROW, parity=PARITY)])
+    assert [row["score difference"] for row in table(text)] == ["reference", "0.0039"]
+    assert (
+        "Score difference and flips: on 64 golden inputs, against ai-edge-litert+reference on Raspberry Pi 5, "
+        "recorded in reference.json."
+    ) in text
+
+
+def test_a_memory_that_the_target_does_not_tell_is_a_dash():
+    row = replace(ROW, peak_memory_bytes=None)
+    assert table(render_markdown([row]))[0]["peak MB"] == "–"
+    assert next(csv.DictReader(io.StringIO(render_csv([row]))))["peak_memory_bytes"] == ""
+
+
+def test_partial_latencies_are_called_so():
+    (row,) = table(render_markdown([replace(ROW, is_partial=True, is_valid=False)]))
+    assert row["p90 ms"] == "9.08 (invalid, partial)"
+
+
+def test_csv_holds_target_engine_batch_energy_and_parity():
+    rows = [replace(ROW, target="browser", batch_size=4, joules_per_run=0.5, parity=PARITY, is_partial=True), ROW]
+    first, second = csv.DictReader(io.StringIO(render_csv(rows)))
+    names = ("target", "engine", "engine_version", "batch_size", "joules_per_run", "num_flips", "num_golden_inputs")
+    assert [first[name] for name in names] == ["browser", "ai-edge-litert+xnnpack", "2.3.0", "4", "0.5", "1", "64"]
+    assert (first["max_score_difference"], first["parity_reference_source"]) == ("0.00390625", "reference.json")
+    assert (first["is_partial"], second["is_partial"], second["num_flips"]) == ("1", "0", "")
+
+
+def test_a_model_stands_side_by_side_on_several_machines_or_a_machine_with_all_its_models():
+    rows = [replace(ROW, model=model, machine=machine) for machine in ("pi", "pc") for model in ("b", "a")]
+    assert [(row.model, row.machine) for row in order_rows(rows, "model")] == [
+        ("b", "pi"),
+        ("b", "pc"),
+        ("a", "pi"),
+        ("a", "pc"),
+    ]
+    assert order_rows(rows, "machine") == rows
+    assert order_rows(rows[::-1], "given") == rows[::-1]
+    mixed = [rows[0], rows[2], rows[1], rows[3]]
+    assert order_rows(mixed, "machine") == rows
