@@ -34,6 +34,7 @@ def _print_latencies(result: BenchmarkResult) -> None:
     from edgegender.reporting.tables import format_megabytes, format_ms
 
     percents = (50, 90, 95, 99)
+    has_energy = any(record.joules_per_run is not None for record in result.latencies)
     header = ["threads", *(f"p{percent} ms" for percent in percents), "mean ms", "runs/s", "load ms", "first ms"]
     rows = []
     for record in result.latencies:
@@ -41,9 +42,17 @@ def _print_latencies(result: BenchmarkResult) -> None:
         cells += [format_ms(record.mean_ns), f"{record.throughput_per_s:,.0f}"]
         cells += [format_ms(record.load_time_ns), format_ms(record.first_inference_ns)]
         rows.append(
-            [str(record.num_threads), *cells, format_megabytes(record.peak_memory_bytes), f"{record.num_runs:,}"]
+            [
+                str(record.num_threads),
+                *cells,
+                "" if record.peak_memory_bytes is None else format_megabytes(record.peak_memory_bytes),
+                f"{record.num_runs:,}",
+                *([_format_millijoules(record.joules_per_run)] if has_energy else []),
+            ]
         )
-    print_table([*header, "peak MB", "runs"], rows)
+    print_table([*header, "peak MB", "runs", *(["mJ/run"] if has_energy else [])], rows)
+    if has_energy:
+        click.echo("energy is that of the whole processor or board, idle power included")
     staged = [record for record in result.latencies if record.stages]
     if not staged:
         return
@@ -61,15 +70,20 @@ def _print_latencies(result: BenchmarkResult) -> None:
     )
 
 
+def _format_millijoules(joules: float | None) -> str:
+    return "" if joules is None else f"{1000 * joules:.3g}"
+
+
 def print_result(result: BenchmarkResult) -> None:
     """Prints the model, the machine, accuracy and latencies on standard output."""
-    from edgegender.cli.report import describe_machine_and_versions
+    from edgegender.cli.result_rows import describe_machine_and_versions
     from edgegender.reporting.tables import format_megabytes
 
     model = result.model
     size = format_megabytes(model.size_bytes)
     click.echo(f"{model.name} ({model.scheme}, {model.input_size_px} px, {size} MB, sha256 {model.sha256[:12]})")
     click.echo(describe_machine_and_versions(result))
+    click.echo(f"run by {result.engine.label}")
     _print_accuracy(result)
     _print_latencies(result)
 

@@ -87,9 +87,9 @@ def _benchmark(demo: _Demo, output: Path, crops: Path) -> None:
     from edgegender.data.manifest_file import read_manifest
 
     data = ("--data", crops, "--split", "test")
-    demo.run("benchmark", output / "model.tflite", *data, "--quick", "-o", output / "trained.json")
+    demo.run("benchmark", output / "model.tflite", *data, "--short", "-o", output / "trained.json")
     embedded_data = data if _is_embedded_fit(read_manifest(crops).labels) else ()
-    demo.run("benchmark", *embedded_data, "--quick", "-o", output / "embedded.json")
+    demo.run("benchmark", *embedded_data, "--short", "-o", output / "embedded.json")
 
 
 @click.command(name="demo")

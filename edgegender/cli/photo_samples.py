@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from edgegender.runtime.classifier import Classifier
     from edgegender.runtime.detector import FaceDetector
 
+    PreProcess = Callable[[UInt8Array, FaceBox | None], UInt8Array]
+
+SPLIT_CHOICES = ("train", "val", "test", "all")
 _FIRST_NAMED = 3  # photos that a warning names
 
 
@@ -40,12 +43,12 @@ class PhotoSamples:
             self._found[row.path] = boxes[0] if boxes else None
         return self._found[row.path], self._detector.name
 
-    def _sample(self, row: ManifestRow, classifier: Classifier) -> Sample:
+    def _sample(self, row: ManifestRow, labels: Sequence[str], pre_process: PreProcess) -> Sample:
         from edgegender import images
         from edgegender.benchmark.measure import StagePhoto
         from edgegender.benchmark.run import Sample
 
-        label_index = classifier.metadata.labels.index(row.label)
+        label_index = labels.index(row.label)
         file = self._manifest.file(row)
         try:
             content = images.read_bytes(file)
@@ -58,7 +61,7 @@ class PhotoSamples:
             self.problems[row.path] = f"no face found ({row.path})"
             return Sample(None, label_index, problem="no_face")
         return Sample(
-            classifier.pre_process(image, box),
+            pre_process(image, box),
             label_index,
             photo_sha256=hashlib.sha256(content).hexdigest(),
             photo=StagePhoto(file, row.face_box),
@@ -70,7 +73,11 @@ class PhotoSamples:
 
     def of(self, classifier: Classifier) -> Iterator[Sample]:
         """Gives a sample a row, in the manifest's order."""
-        return (self._sample(row, classifier) for row in self._manifest)
+        return self.as_inputs(classifier.metadata.labels, classifier.pre_process)
+
+    def as_inputs(self, labels: Sequence[str], pre_process: PreProcess) -> Iterator[Sample]:
+        """Gives a sample a row, for a network with these labels and this way from photo and face to its input."""
+        return (self._sample(row, labels, pre_process) for row in self._manifest)
 
     def warn_of_problems(self) -> None:
         """Names the first photos that gave no input, and why."""
@@ -96,13 +103,34 @@ def read_photos(data_path: Path, split: str, models: Sequence[Path | None], dete
         ModelFileError: A model is missing or damaged.
         DataError: There is no photo, or a label that a model does not know.
     """
-    from edgegender.data.manifest import SPLITS, require_labels
-    from edgegender.data.manifest_file import read_manifest
     from edgegender.runtime.model_file import embedded_model_path, read_model
 
-    require_choice(split, (*SPLITS, "all"), "--split")
+    require_choice(split, SPLIT_CHOICES, "--split")
+    labels = [read_model(model or embedded_model_path()).metadata.labels for model in models]
+    return read_labelled_photos(data_path, split, labels, detector)
+
+
+def read_labelled_photos(
+    data_path: Path, split: str, label_sets: Sequence[Sequence[str]], detector: FaceDetector
+) -> PhotoSamples:
+    """Returns the chosen photos after checking their labels. See :func:`read_photos`.
+
+    Args:
+        data_path: The manifest.
+        split: train, val, test or all.
+        label_sets: Those that each model knows.
+        detector: For rows without a face box.
+
+    Raises:
+        UsageError: The split is unknown.
+        ManifestError: The manifest is missing or broken.
+        DataError: There is no photo, or a label that a model does not know.
+    """
+    from edgegender.data.manifest import require_labels
+    from edgegender.data.manifest_file import read_manifest
+
+    require_choice(split, SPLIT_CHOICES, "--split")
     manifest = read_manifest(data_path).select(split=None if split == "all" else split)
-    for model in models:
-        labels = read_model(model or embedded_model_path()).metadata.labels
+    for labels in label_sets:
         require_labels(manifest, where=f"{data_path}, split {split}", labels=labels)
     return PhotoSamples(manifest, detector)

@@ -210,7 +210,7 @@ def test_a_model_file_that_is_not_what_it_was(run: Run, tmp_path: Path, command:
         "inspect": ("inspect", model),
         "predict": ("predict", "--model", model, "0.png"),
         "evaluate": ("evaluate", model, "--data", manifest),
-        "benchmark": ("benchmark", model, "--data", manifest, "--quick"),
+        "benchmark": ("benchmark", model, "--data", manifest, "--short"),
     }
     answer = run(*words[command])
     check_error(answer, 1, FAULTS[fault])
@@ -324,7 +324,7 @@ def test_a_target_that_cannot_be_written(run: Run, tmp_path: Path, face: np.ndar
         "crop": ("data", "crop", manifest, "-o", target, "--workers", "1"),
         "evaluate": ("evaluate", "--data", manifest, "-o", target),
         "predict": ("predict", "face.png", "--annotate", target),
-        "benchmark": ("benchmark", "--quick", "-o", target),
+        "benchmark": ("benchmark", "--short", "-o", target),
         "train": ("train", "--recipe", "demo", "--data", manifest, "-o", target),
     }
     before = snapshot(tmp_path)

@@ -14,10 +14,10 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from edgegender.benchmark import records
+from edgegender.benchmark import presets
 from edgegender.benchmark.records import Durations
 from edgegender.benchmark.result import SCHEMA_FILE, read_result
-from edgegender.cli.benchmark import parse_threads
+from edgegender.cli.benchmark_plan import parse_threads
 from edgegender.cli.main import main
 from edgegender.data.manifest import ManifestRow
 from edgegender.data.manifest_file import write_manifest
@@ -33,8 +33,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch):
-    """Makes --quick quicker than it is for a user."""
-    monkeypatch.setattr(records, "QUICK", Durations(0.02, 20, 20.0, 0.0, 2))
+    """Makes --short shorter than it is for a user."""
+    monkeypatch.setitem(presets.PRESETS, "short", Durations(0.02, 20, 20.0, 0.0, 2))
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def run(capsys, *arguments):
 
 def test_accuracy_and_latency_are_printed_and_recorded(capsys, model, manifest, tmp_path):
     output = tmp_path / "results" / "tiny.json"
-    code, out, err = run(capsys, "benchmark", model, "--data", manifest, "--threads", "1,2", "--quick", "-o", output)
+    code, out, err = run(capsys, "benchmark", model, "--data", manifest, "--threads", "1,2", "--short", "-o", output)
     assert code == 0
     result = read_result(output)
     jsonschema.validate(json.loads(output.read_text()), json.loads(SCHEMA_FILE.read_text()))
@@ -87,17 +87,17 @@ def test_accuracy_and_latency_are_printed_and_recorded(capsys, model, manifest, 
 
 def test_the_recorded_file_names_no_folder(capsys, model, manifest, tmp_path):
     output = tmp_path / "result.json"
-    assert run(capsys, "benchmark", model, "--data", manifest, "--threads", "1", "--quick", "-o", output)[0] == 0
+    assert run(capsys, "benchmark", model, "--data", manifest, "--threads", "1", "--short", "-o", output)[0] == 0
     assert str(tmp_path) not in output.read_text()
     assert read_result(output).command_line == (
         *("edgegender", "benchmark", "tiny.tflite", "--target", "cpu", "--data", "faces.csv", "--split", "test"),
-        *("--detector", "none", "--threads", "1", "--quick", "--output", "result.json"),
+        *("--detector", "none", "--threads", "1", "--short", "--output", "result.json"),
     )
 
 
 def test_the_same_manifest_and_model_give_the_same_report_row(capsys, model, manifest, tmp_path):
     output = tmp_path / "r.json"
-    run(capsys, "benchmark", model, "--data", manifest, "--threads", "1", "--quick", "-o", output)
+    run(capsys, "benchmark", model, "--data", manifest, "--threads", "1", "--short", "-o", output)
     code, out, _ = run(capsys, "report", output)
     assert code == 0
     assert "| tiny | full_integer | 32 |" in out
@@ -112,7 +112,7 @@ def test_rows_with_a_face_box_are_cropped_by_it_and_need_no_detector(capsys, mod
     box = FaceBox(15, 15, 35, 35)
     rows = [ManifestRow("a.png", "male", "", face_box=box), ManifestRow("b.png", "female", "", face_box=box)]
     write_manifest(tmp_path / "faces.csv", rows)
-    arguments = ["benchmark", model, "--data", tmp_path / "faces.csv", "--split", "all", "--threads", "1", "--quick"]
+    arguments = ["benchmark", model, "--data", tmp_path / "faces.csv", "--split", "all", "--threads", "1", "--short"]
     code, _, _ = run(capsys, *arguments, "--detector", "cascade", "-o", tmp_path / "r.json")
     result = read_result(tmp_path / "r.json")
     assert code == 0
@@ -122,7 +122,7 @@ def test_rows_with_a_face_box_are_cropped_by_it_and_need_no_detector(capsys, mod
 
 
 def test_a_detector_leaves_out_photos_without_a_face(capsys, model, manifest):
-    arguments = ["benchmark", model, "--data", manifest, "--threads", "1", "--quick", "--detector", "cascade"]
+    arguments = ["benchmark", model, "--data", manifest, "--threads", "1", "--short", "--detector", "cascade"]
     code, _, err = run(capsys, *arguments)
     assert code == 2
     assert "error: Expected photos to answer, got 6 no_face, 1 unreadable" in err
@@ -132,7 +132,7 @@ def test_the_detector_looks_at_real_photos(capsys, model, sample_folder, tmp_pat
     names = sorted((sample_folder / "faces").rglob("*.jpg"))[:6]
     rows = [ManifestRow(os.path.relpath(name, tmp_path), "female", "test") for name in names]
     write_manifest(tmp_path / "faces.csv", rows)
-    arguments = ["benchmark", model, "--data", tmp_path / "faces.csv", "--threads", "1", "--quick"]
+    arguments = ["benchmark", model, "--data", tmp_path / "faces.csv", "--threads", "1", "--short"]
     code, _, _ = run(capsys, *arguments, "--detector", "cascade", "-o", tmp_path / "r.json")
     result = read_result(tmp_path / "r.json")
     assert code == 0
@@ -141,20 +141,20 @@ def test_the_detector_looks_at_real_photos(capsys, model, sample_folder, tmp_pat
 
 
 def test_without_photos_the_table_says_that_accuracy_was_not_measured(capsys, model):
-    code, out, _ = run(capsys, "benchmark", model, "--threads", "1", "--quick")
+    code, out, _ = run(capsys, "benchmark", model, "--threads", "1", "--short")
     assert code == 0
     assert "accuracy not measured" in out
 
 
 def test_json_on_standard_output_is_the_recorded_document(capsys, model, tmp_path):
-    code, out, _ = run(capsys, "benchmark", model, "--threads", "1", "--quick", "--json", "-o", tmp_path / "r.json")
+    code, out, _ = run(capsys, "benchmark", model, "--threads", "1", "--short", "--json", "-o", tmp_path / "r.json")
     assert code == 0
     assert json.loads(out) == json.loads((tmp_path / "r.json").read_text())
 
 
 def test_several_models_give_a_file_each(capsys, model, manifest, tmp_path):
     other = build_tiny_model(tmp_path / "other.tflite", is_inverted=True, input_size_px=48, name="other")
-    arguments = ["benchmark", model, other, "--data", manifest, "--threads", "1", "--quick"]
+    arguments = ["benchmark", model, other, "--data", manifest, "--threads", "1", "--short"]
     code, out, _ = run(capsys, *arguments, "-o", tmp_path / "results")
     assert code == 0
     accuracies = {file.stem: read_result(file).evaluation.accuracy.value for file in (tmp_path / "results").iterdir()}
@@ -176,7 +176,7 @@ def test_several_models_need_a_folder_and_different_names(capsys, model, tmp_pat
 
 def test_the_embedded_model_is_the_default(capsys, model, monkeypatch):
     monkeypatch.setattr("edgegender.runtime.classifier.embedded_model_path", lambda: model)
-    code, out, _ = run(capsys, "benchmark", "--threads", "1", "--quick")
+    code, out, _ = run(capsys, "benchmark", "--threads", "1", "--short")
     assert code == 0
     assert out.startswith("tiny (full_integer")
 
@@ -196,11 +196,12 @@ def test_threads_keep_their_order_and_stand_once():
         parse_threads("many")
 
 
-@pytest.mark.parametrize("target", ["gpu", "ssh://pi@host", ""])
+@pytest.mark.parametrize("target", ["", "tpu", "ssh://", "cpu://here", "adb", "telnet://me:secret@host"])
 def test_another_target_names_what_there_is(capsys, model, target):
     code, _, err = run(capsys, "benchmark", model, "--target", target)
     assert code == 2
-    assert "error: Expected a target of cpu, got" in err
+    assert "error: Expected a target of cpu, gpu, browser, ssh://user@host, adb://serial, got" in err
+    assert "secret" not in err
 
 
 def test_a_damaged_and_a_missing_model_are_refused(capsys, model, manifest, tmp_path):
@@ -209,7 +210,7 @@ def test_a_damaged_and_a_missing_model_are_refused(capsys, model, manifest, tmp_
     model.write_bytes(content)
     for path in (model, tmp_path / "none.tflite"):
         for arguments in ([], ["--data", manifest]):
-            code, out, err = run(capsys, "benchmark", path, "--quick", *arguments)
+            code, out, err = run(capsys, "benchmark", path, "--short", *arguments)
             assert (code, out) == (1, "")
             assert err.startswith("error: Expected")
 
@@ -237,7 +238,7 @@ def test_labels_that_the_model_does_not_know_are_refused_before_measuring(capsys
 
 
 def test_an_unwritable_output_is_found_before_measuring(capsys, model, tmp_path, monkeypatch):
-    monkeypatch.setattr("edgegender.benchmark.run.measure_latency", None)  # would be an error of its own
+    monkeypatch.setattr("edgegender.benchmark.run.measure_repeatedly", None)  # would be an error of its own
     (tmp_path / "file").write_text("")
     for output in (tmp_path / "file" / "r.json", tmp_path):
         code, _, err = run(capsys, "benchmark", model, "-o", output)
@@ -260,7 +261,7 @@ def test_figures_are_printed_even_when_they_cannot_be_written(capsys, model, tmp
         raise OutputError("Expected to write, got No space left on device.")
 
     monkeypatch.setattr("edgegender.benchmark.result.files.write_text", full)
-    code, out, err = run(capsys, "benchmark", model, "--threads", "1", "--quick", "-o", tmp_path / "r.json")
+    code, out, err = run(capsys, "benchmark", model, "--threads", "1", "--short", "-o", tmp_path / "r.json")
     assert code == 3
     assert "p99 ms" in out
     assert "No space left" in err
@@ -269,13 +270,14 @@ def test_figures_are_printed_even_when_they_cannot_be_written(capsys, model, tmp
 def test_an_invalid_measurement_is_recorded_and_fails(capsys, model, tmp_path, monkeypatch):
     from edgegender.benchmark import run as run_module
 
-    measure = run_module.measure_latency
+    measure = run_module.measure_repeatedly
 
     def wrong(*arguments, **options):
-        return replace(measure(*arguments, **options), is_output_equal=False, max_output_difference=0.5)
+        measured = measure(*arguments, **options)
+        return replace(measured, record=replace(measured.record, is_output_equal=False, max_output_difference=0.5))
 
-    monkeypatch.setattr(run_module, "measure_latency", wrong)
-    code, _, err = run(capsys, "benchmark", model, "--threads", "1", "--quick", "-o", tmp_path / "r.json")
+    monkeypatch.setattr(run_module, "measure_repeatedly", wrong)
+    code, _, err = run(capsys, "benchmark", model, "--threads", "1", "--short", "-o", tmp_path / "r.json")
     assert code == 1
     assert "error: Expected a valid measurement, got: the speed run's scores differ" in err
     assert not read_result(tmp_path / "r.json").is_valid
@@ -284,8 +286,8 @@ def test_an_invalid_measurement_is_recorded_and_fails(capsys, model, tmp_path, m
 
 
 def test_a_measuring_process_that_dies_is_an_error_of_the_environment(capsys, model, tmp_path, monkeypatch):
-    monkeypatch.setattr("edgegender.benchmark.measure._BOOT", "import os; os.kill(os.getpid(), 9)")
-    code, out, err = run(capsys, "benchmark", model, "--threads", "1", "--quick", "-o", tmp_path / "r.json")
+    monkeypatch.setattr("edgegender.benchmark.worker_process._BOOT", "import os; os.kill(os.getpid(), 9)")
+    code, out, err = run(capsys, "benchmark", model, "--threads", "1", "--short", "-o", tmp_path / "r.json")
     assert (code, out) == (3, "")
     assert "got SIGKILL" in err
     assert "hint: Close other programs" in err
@@ -312,7 +314,7 @@ def test_an_interrupt_leaves_no_process_and_no_file(model, tmp_path, number, cod
 def test_tensorflow_and_matplotlib_are_not_imported(model):
     code = (
         "import sys\nfrom edgegender.cli.main import main\n"
-        "try:\n main(['benchmark', sys.argv[1], '--threads', '1', '--quick', '--json'])\n"
+        "try:\n main(['benchmark', sys.argv[1], '--threads', '1', '--short', '--json'])\n"
         "except SystemExit as end:\n assert end.code == 0, end.code\n"
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'keras', 'matplotlib', 'pandas')))"
     )
