@@ -6,11 +6,15 @@ usage() {
   cat <<'TEXT'
 Usage: sudo tools/arm64_proof.sh root DIR [SUITE]
        sudo PYTHON=.venv/bin/python tools/arm64_proof.sh run DIR WHEEL [LOG]
+       sudo tools/arm64_proof.sh parity DIR WHEEL OUTPUT MODEL...
 
   root  Builds an arm64 Debian root in DIR: bookworm (Python 3.11, the default) or trixie (3.13). About 10 minutes, 300 MB.
   run   Installs WHEEL into a fresh virtual environment of that root with pip, and runs doctor, predict and camera on drawn
         faces. predict and camera run on this machine, too: the answers must agree. Exit 1 when a step failed. LOG takes
         what is printed. PYTHON (default: python3) is a Python of this machine that has edgegender's dependencies.
+
+  parity  Installs WHEEL likewise and measures each MODEL (.tflite) there, shortly. Its answers to the golden inputs come
+        back as results in the folder OUTPUT; their times are marked as invalid, for no processor made them.
 
 Make the wheel first: python -m build --wheel. Mirrors and proxies are taken from DEBIAN_MIRROR, PIP_INDEX_URL,
 PIP_EXTRA_INDEX_URL, http_proxy, https_proxy and no_proxy. It says that the software works there. Speed under emulation
@@ -188,6 +192,23 @@ prove() {  # WHEEL
   [ "$NUM_FAILED" = 0 ]
 }
 
+measure_parity() {  # WHEEL OUTPUT MODEL...
+  local wheel=$1 output=$2 model name
+  shift 2
+  rm -rf "$ROOT/proof"
+  mkdir -p "$ROOT/proof" "$output"
+  cp "$wheel" "$ROOT/proof/"
+  install_wheel "$(basename "$wheel")"
+  for model in "$@"; do
+    name=$(basename "$model" .tflite)
+    cp "$model" "$ROOT/proof/model.tflite"
+    # exit 1: recorded, and invalid, as it must be
+    in_root edgegender benchmark model.tflite --threads 1 --short -o result.json > /dev/null || [ $? = 1 ]
+    mv "$ROOT/proof/result.json" "$output/$name.json"
+    echo "$output/$name.json"
+  done
+}
+
 main() {
   case "${1:-}" in
     root)
@@ -210,6 +231,17 @@ main() {
       ROOT=$(realpath "$2") HOST_PYTHON=$(realpath -s "$HOST_PYTHON") NUM_FAILED=0
       mount_root "$ROOT"
       prove "$3" | tee "${4:-/dev/null}"
+      ;;
+    parity)
+      [ $# -ge 5 ] || fail "Expected a folder, a wheel, an output folder and models, got $(($# - 1)) argument(s)." \
+        "tools/arm64_proof.sh --help" 2
+      [ -e "$2/etc/debian_version" ] || fail "Expected a Debian root, got none ($2)." "tools/arm64_proof.sh root $2" 2
+      require_programs unshare mount chroot
+      enter_own_mounts "$@"
+      enable_emulation
+      ROOT=$(realpath "$2")
+      mount_root "$ROOT"
+      measure_parity "${@:3}"
       ;;
     -h | --help) usage ;;
     *)

@@ -1,4 +1,4 @@
-"""Writes the README's table anew from the recorded result that the README names.
+"""Writes the tables of the README and of docs/results anew, by the commands that stand beside them.
 
 Run: python tools/update_readme_table.py
 """
@@ -6,27 +6,47 @@ Run: python tools/update_readme_table.py
 from __future__ import annotations
 
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
-from edgegender.benchmark.result import read_result
-from edgegender.cli.report import table_rows
 from edgegender.files import write_text
-from edgegender.reporting.tables import render_markdown
 
-README = Path(__file__).parent.parent / "README.md"
-TABLE = re.compile(r"(<!-- table: made by `edgegender report (\S+)` -->\n).*?(\n<!-- /table -->)", re.DOTALL)
+ROOT = Path(__file__).parent.parent
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results" / "README.md")
+TABLE = re.compile(r"(<!-- table: made by `edgegender (report [^`]+)` -->\n).*?(\n<!-- /table -->)", re.DOTALL)
+
+
+def expand(words: list[str]) -> list[str]:
+    """Returns the words of a command with patterns of files as a shell puts them in, from the repository's root."""
+    expanded = []
+    for word in words:
+        found = sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(word)) if "*" in word else []
+        expanded += found or [word]
+    return expanded
+
+
+def make_table(command: str) -> str:
+    """Returns what a command such as ``report a.json b.json`` prints."""
+    words = [sys.executable, "-m", "edgegender", *expand(shlex.split(command))]
+    done = subprocess.run(words, cwd=ROOT, check=True, capture_output=True, encoding="utf-8")
+    return done.stdout.strip()
+
+
+def renew(text: str) -> str:
+    """Returns a page with its tables made anew."""
+    return TABLE.sub(lambda found: found[1] + make_table(found[2]) + found[3], text)
 
 
 def main() -> None:
-    """Replaces what stands between the table's two comments."""
-    text = README.read_text("utf-8")
-    found = TABLE.search(text)
-    if found is None:
-        raise SystemExit(f"error: Expected the table's comments, got none ({README.name}).")
-    record = README.parent / found[2]
-    table = render_markdown(table_rows(read_result(record), source=record.name)).strip()
-    write_text(README, text[: found.start()] + found[1] + table + found[3] + text[found.end() :])
-    print(f"{README.name}: table of {found[2]}")
+    """Replaces what stands between the comments of each table."""
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        if not TABLE.search(text):
+            raise SystemExit(f"error: Expected the table's comments, got none ({page.name}).")
+        write_text(page, renew(text))
+        print(f"{page.relative_to(ROOT)}: tables are those of the records")
 
 
 if __name__ == "__main__":
