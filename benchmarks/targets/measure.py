@@ -115,11 +115,12 @@ def main() -> None:
         return
     data = ("--data", str(given.data)) if given.data else ()
     for name in given.on or TARGETS:
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place, name)  # its name stands in the recorded command
             try:
-                TARGETS[name](given.models, data, Path(folder))
+                TARGETS[name](given.models, data, folder)
             finally:  # what was measured before a failure is kept
-                pack(Path(folder), given.output, name)
+                pack(folder, given.output, name)
 
 
 if __name__ == "__main__":
