@@ -260,7 +260,7 @@ def test_figures_are_printed_even_when_they_cannot_be_written(capsys, model, tmp
 
         raise OutputError("Expected to write, got No space left on device.")
 
-    monkeypatch.setattr("edgegender.benchmark.result.files.write_text", full)
+    monkeypatch.setattr("edgegender.benchmark.result.files.write_bytes", full)
     code, out, err = run(capsys, "benchmark", model, "--threads", "1", "--short", "-o", tmp_path / "r.json")
     assert code == 3
     assert "p99 ms" in out

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.tensorflow, pytest.mark.slow]
 SIZES_PX = {"tareq2025-inceptionv3": 75, "tareq2025-resnet50": 32, "edge": 48}
 # Tracing their graphs takes most of the time; what freezing does is seen with MobileNetV2
 ONE_EPOCH = ("tareq2025-inceptionv3", "tareq2025-resnet50")
-CONVERTED = ("hamza2025", "tareq2025-cnn", "edge")
+CONVERTED = ("hamza2025", "tareq2025-cnn", "demo")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +46,8 @@ def test_a_recipe_goes_the_whole_way(faces: Path, tmp_path: Path, capfd: pytest.
     assert (run.threshold != 0.5) is (recipe.threshold == "best_f1")
     if frozen_epochs:
         assert run.history[1].learning_rate == pytest.approx(0.01 * run.history[0].learning_rate)
+    if name in ONE_EPOCH:
+        return
     # a recipe that draws its own split wrote it down: what is evaluated was not learnt from
     data = folder / "faces.csv"
     evaluated = run_here(capfd, "evaluate", folder, "--data", data, "--split", "test", "--json")
@@ -60,4 +62,4 @@ def test_a_recipe_goes_the_whole_way(faces: Path, tmp_path: Path, capfd: pytest.
         assert converted.code == 0, converted
         metadata = read_model(tmp_path / "m.tflite").metadata
         assert metadata.preprocessing == run.preprocessing
-        assert metadata.preprocessing.scaling == ("tf" if name == "edge" else "unit")
+        assert metadata.preprocessing.scaling == ("tf" if name == "demo" else "unit")

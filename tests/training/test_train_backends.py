@@ -31,7 +31,7 @@ main()
 """
 # Sums over two halves of a batch round differently from one sum; the worst seen here is 3e-7
 TOLERANCE = 1e-5
-NUM_EPOCHS = 16  # of a run that is stopped: 3 steps each, more than pass before the signal
+NUM_EPOCHS = 8  # of a run that is stopped: 3 steps each, more than pass before the signal
 
 
 @pytest.fixture(scope="module")
