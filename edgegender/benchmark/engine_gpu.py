@@ -13,8 +13,7 @@ from edgegender.benchmark.records import EngineRecord
 from edgegender.entities import FloatArray, UInt8Array
 from edgegender.errors import MeasurementError, MissingDependencyError, ModelFileError, UsageError
 from edgegender.native_log import held_back_stderr
-from edgegender.preprocess import to_float
-from edgegender.runtime.interpreter import Network, import_runtime
+from edgegender.runtime.interpreter import Network, import_runtime, to_stored_input
 from edgegender.runtime.model_file import read_model
 
 # the accelerator computes in float16 unless it is told otherwise
@@ -22,7 +21,6 @@ VARIANTS = {"": "float16", "float16": "float16", "float32": "float32"}
 _ROOT = Path("/")
 _DEVICES = ("dev/dri/renderD*", "dev/nvidia[0-9]*", "dev/kgsl-3d0", "dev/mali[0-9]*")
 _DRIVERS = ("usr/share/vulkan/icd.d/*.json", "etc/vulkan/icd.d/*.json")
-_SIGN_BIT = np.uint8(0x80)
 
 
 def find_missing(root: Path = _ROOT) -> tuple[str, ...]:
@@ -81,12 +79,7 @@ class GpuEngine:
 
     def to_tensor(self, images: UInt8Array) -> npt.NDArray[np.generic]:
         """Returns raw bytes (batch, S, S, 3) as this network's input."""
-        if self._input_dtype == np.uint8:
-            return images
-        if self._input_dtype == np.int8:  # 128 less: the zero point of such an input is 128 lower, too
-            flipped: UInt8Array = images ^ _SIGN_BIT
-            return flipped.view(np.int8)
-        return to_float(images, self._scaling)
+        return to_stored_input(images, self._input_dtype, self._scaling)
 
     def run(self, tensor: npt.NDArray[np.generic]) -> None:
         """Writes the input, runs the network, and reads the answer back, which waits for the GPU."""

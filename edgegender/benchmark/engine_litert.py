@@ -13,8 +13,7 @@ from edgegender.benchmark.records import EngineRecord
 from edgegender.entities import FloatArray, UInt8Array
 from edgegender.errors import MissingDependencyError, ModelFileError, UsageError
 from edgegender.native_log import held_back_stderr
-from edgegender.preprocess import to_float
-from edgegender.runtime.interpreter import MAX_THREADS, import_runtime
+from edgegender.runtime.interpreter import MAX_THREADS, import_runtime, to_stored_input
 from edgegender.runtime.model_file import read_model
 
 _TFLITE_RUNTIME = "tflite-runtime"
@@ -26,7 +25,6 @@ _RESOLVERS = {
     "reference": "BUILTIN_REF",
 }
 _INPUT_TYPES = ("uint8", "int8", "float32")
-_SIGN_BIT = np.uint8(0x80)
 
 
 def _find_runtime(variant: str) -> tuple[ModuleType, str, str]:
@@ -120,12 +118,7 @@ class LitertEngine:
 
     def to_tensor(self, images: UInt8Array) -> npt.NDArray[np.generic]:
         """Returns raw bytes, shape (batch_size, S, S, 3), uint8, RGB, as the input tensor."""
-        if self._input_dtype == np.uint8:
-            return images
-        if self._input_dtype == np.int8:  # 128 less: the zero point of such an input is 128 lower, too
-            flipped: UInt8Array = images ^ _SIGN_BIT
-            return flipped.view(np.int8)
-        return np.stack([to_float(image, self._scaling) for image in images])
+        return to_stored_input(images, self._input_dtype, self._scaling)
 
     def run(self, tensor: npt.NDArray[np.generic]) -> None:
         """Writes the input tensor and runs the network."""

@@ -93,6 +93,25 @@ def import_runtime() -> tuple[ModuleType, str, str]:
     raise MissingDependencyError("ai-edge-litert", extra="tflite-runtime")
 
 
+def to_stored_input(images: UInt8Array, dtype: np.dtype[Any], scaling: str) -> npt.NDArray[np.generic]:
+    """Returns raw bytes as the values that a network's input tensor holds, of the same shape.
+
+    Args:
+        images: Shape (..., 3), uint8, RGB.
+        dtype: Of the input tensor: uint8, int8 or float32.
+        scaling: What a float network was trained with; see :func:`edgegender.preprocess.to_float`.
+
+    Raises:
+        UsageError: The scaling of a float network is unknown.
+    """
+    if dtype == np.uint8:
+        return images
+    if dtype == np.int8:  # 128 less: the zero point of such an input is 128 lower, too
+        flipped: UInt8Array = images ^ _SIGN_BIT
+        return flipped.view(np.int8)
+    return to_float(images, scaling)
+
+
 def _signature(details: list[dict[str, Any]]) -> Signature:
     return tuple((tuple(int(side) for side in tensor["shape"]), np.dtype(tensor["dtype"])) for tensor in details)
 
@@ -317,9 +336,4 @@ class Interpreter(Network):
 
     def to_tensor(self, image: UInt8Array) -> npt.NDArray[np.generic]:
         """Returns raw bytes (height, width, 3) as the input tensor (1, height, width, 3) of this network."""
-        if self.input_dtype == np.uint8:
-            return image[np.newaxis]
-        if self.input_dtype == np.int8:
-            flipped: UInt8Array = image ^ _SIGN_BIT
-            return flipped.view(np.int8)[np.newaxis]
-        return to_float(image, self._scaling)[np.newaxis]
+        return to_stored_input(image, np.dtype(self.input_dtype), self._scaling)[np.newaxis]
